@@ -1,0 +1,92 @@
+"""
+Where events are delivered to.
+
+A destination type is a module with two things: a settings dataclass that declares its
+fields, and a class with the methods of `Destination`.  Register it in `TYPES`.
+`tests/destinations/test_contract.py` holds every type to the contract.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import import_module
+from typing import Any, ClassVar, Protocol
+
+from receiver.models import Delivery, Event, Outcome, Trigger
+from receiver.settings import DestinationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """
+    One attempt's input: an event on its way to one destination.
+
+    `number` counts attempts from 1; `now` is when this one starts.
+    """
+
+    event: Event
+    delivery: Delivery
+    number: int
+    trigger: Trigger
+    now: datetime
+
+
+class Destination(Protocol):
+    """
+    Somewhere we deliver.
+
+    `send` makes one attempt and names its outcome.  It never raises for what the
+    other side did; it may take as long as it likes, for the caller cancels it at the
+    settings' `timeout`, and then it must leave nothing behind that still runs.
+    """
+
+    needs_reading: ClassVar[bool]
+    """Whether `event.result_urls` and `expires_at` must be filled in."""
+
+    async def send(self, parcel: Parcel) -> Outcome: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationType:
+    """How a type is declared and made; its module is loaded when first used."""
+
+    module: str
+    settings: str
+    factory: str
+
+    def settings_class(self) -> type[DestinationSettings]:
+        found: type[DestinationSettings] = getattr(
+            import_module(self.module), self.settings
+        )
+        return found
+
+    def make(self, settings: DestinationSettings) -> Destination:
+        factory: Callable[[Any], Destination] = getattr(
+            import_module(self.module), self.factory
+        )
+        return factory(settings)
+
+
+TYPES: Mapping[str, DestinationType] = {
+    "http": DestinationType("receiver.destinations.http", "HttpSettings", "Http"),
+    "slack": DestinationType("receiver.destinations.slack", "SlackSettings", "Slack"),
+    "email": DestinationType("receiver.destinations.email", "EmailSettings", "Email"),
+    "python": DestinationType(
+        "receiver.destinations.python", "PythonSettings", "Python"
+    ),
+}
+
+
+class LazyTypes(Mapping[str, type[DestinationSettings]]):
+    """The settings class of each type, loaded only when a configuration names it."""
+
+    def __getitem__(self, name: str) -> type[DestinationSettings]:
+        return TYPES[name].settings_class()
+
+    def __iter__(self) -> Any:
+        return iter(TYPES)
+
+    def __len__(self) -> int:
+        return len(TYPES)

@@ -1,0 +1,258 @@
+"""The nouns: what every other module speaks about.  Frozen; no behaviour to speak of."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
+
+Headers = Mapping[str, str]
+"""Header names in lower case; a repeated header's values are joined with `, `."""
+
+Scalar = str | int | float | bool | None
+
+
+class Secret(str):
+    """Text that must not be shown: its `repr` is stars, its value is itself."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class State(StrEnum):
+    """What has become of the subject, in one vocabulary for all providers."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+class Status(StrEnum):
+    """What has become of a delivery.  One that runs is still `pending`."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    DEAD = "dead"
+    CANCELLED = "cancelled"
+
+
+class Trigger(StrEnum):
+    """Why an attempt was made."""
+
+    SCHEDULED = "scheduled"
+    MANUAL = "manual"
+
+
+class Result(StrEnum):
+    """How one attempt ended."""
+
+    OK = "ok"
+    HTTP_STATUS = "http_status"
+    TIMEOUT = "timeout"
+    CONNECT = "connect"
+    DNS = "dns"
+    TLS = "tls"
+    BLOCKED = "blocked"
+    REJECTED = "rejected"
+    BAD_CONFIG = "bad_config"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to a source path, as it arrived."""
+
+    headers: Headers
+    query: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """
+    What a provider made of a verified body.
+
+    `key` makes two requests the same event within a source.  `facts` are what two
+    requests of one key must agree on (counters, credits, state); `final` says that
+    nothing about the subject will change any more.
+    """
+
+    key: str
+    type: str
+    subject: str
+    state: State
+    final: bool
+    occurred_at: datetime | None = None
+    facts: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    result_urls: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """
+    One accepted webhook.  It never changes, and its body is kept byte for byte.
+
+    This is what a Python handler is given.  `data` is the parsed body; `headers` are
+    the provider's, with `authorization` and cookies masked.
+    """
+
+    id: str
+    source: str
+    provider: str
+    key: str
+    type: str
+    subject: str
+    state: State
+    final: bool
+    occurred_at: datetime | None
+    received_at: datetime
+    origin: str
+    headers: Headers
+    query: Mapping[str, str]
+    body: bytes
+    result_urls: tuple[str, ...] = ()
+    expires_at: datetime | None = None
+
+    @cached_property
+    def data(self) -> Any:
+        """The body, parsed; None where it is not JSON."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+
+Verdict = Literal["matched", "type", "when", "failed"]
+"""What a route said: it matched, its types or its `when` did not, its `when` failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which routes matched an event, what the others said, and so where it goes."""
+
+    routes: tuple[tuple[str, Verdict], ...]
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """
+    One event on its way to one destination.
+
+    `attempts` counts all that were made; `round_attempts` and `round_started_at`
+    belong to the current round, which a manual retry starts anew.  `progress` is what
+    the destination remembers between attempts (which recipients have it already).
+    """
+
+    id: str
+    event_id: str
+    destination: str
+    status: Status
+    attempts: int
+    created_at: datetime
+    due_at: datetime
+    settled_at: datetime | None
+    replay_id: str | None
+    sent_as: str
+    trigger: Trigger
+    round_attempts: int
+    round_started_at: datetime
+    progress: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right, for a while, to attempt a delivery; only its holder can record."""
+
+    token: int
+    delivery: Delivery
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """
+    What one attempt came to.
+
+    `detail` is a sentence for the operator, without secrets.  `permanent` means that
+    another attempt cannot help *this* delivery; `pause` names a reason for which no
+    delivery to this destination can succeed until somebody mends it.
+    """
+
+    result: Result
+    detail: str = ""
+    status_code: int | None = None
+    retry_after_s: float | None = None
+    permanent: bool = False
+    pause: str = ""
+    response: str = ""
+    progress: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.result is Result.OK
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at a delivery, as recorded."""
+
+    number: int
+    trigger: Trigger
+    started_at: datetime
+    duration_ms: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What follows an attempt: the delivery's new status, and when it is due again."""
+
+    status: Status
+    due_at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A refused request, kept so that it can be understood."""
+
+    id: str
+    source: str
+    code: str
+    message: str
+    received_at: datetime
+    headers: Headers
+    query: Mapping[str, str]
+    body: bytes
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A later request with an earlier event's key and another body."""
+
+    event_id: str
+    kind: Literal["conflict", "supplement", "repeat"]
+    received_at: datetime
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A time in which a destination was given nothing; open while `ended_at` is None."""
+
+    destination: str
+    started_at: datetime
+    ended_at: datetime | None
+    reason: str

@@ -1,0 +1,28 @@
+"""The configuration: `receiver.toml` and the environment, read once, judged whole."""
+
+from receiver.settings.fields import option
+from receiver.settings.load import DEFAULT_FILE, load
+from receiver.settings.model import (
+    DestinationSettings,
+    Known,
+    RetryPolicy,
+    Route,
+    Server,
+    Settings,
+    Source,
+    StoreSettings,
+)
+
+__all__ = [
+    "DEFAULT_FILE",
+    "DestinationSettings",
+    "Known",
+    "RetryPolicy",
+    "Route",
+    "Server",
+    "Settings",
+    "Source",
+    "StoreSettings",
+    "load",
+    "option",
+]

@@ -1,0 +1,187 @@
+"""
+Settings as frozen dataclasses: one declaration each, everything else derived.
+
+`option` declares a field with its help and whether it is secret; `build` turns a
+TOML table into the dataclass, or reports what is wrong with it, all at once.
+"""
+
+import dataclasses
+import difflib
+import re
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from receiver.errors import Problem
+from receiver.models import Secret
+
+T = TypeVar("T")
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def option(
+    default: Any = dataclasses.MISSING, *, help: str, secret: bool = False
+) -> Any:  # noqa: A002
+    """A setting with its documentation; required when it has no default."""
+    metadata = {"help": help, "secret": secret}
+    if callable(default):
+        return field(default_factory=default, metadata=metadata, kw_only=True)
+    return field(default=default, metadata=metadata, kw_only=True)
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects everything that is wrong, with the file it is wrong in."""
+
+    file: str
+    found: list[Problem] = field(default_factory=list[Problem])
+
+    def add(self, key: str, message: str, hint: str = "") -> None:
+        self.found.append(Problem(self.file, key, message, hint))
+
+
+def build(
+    cls: type[T], table: object, key: str, problems: Problems, **given: Any
+) -> T | None:
+    """
+    The dataclass from a TOML table, or None after reporting why not.
+
+    `given` are the fields that the table does not have: those without an `option`.
+    """
+    if not isinstance(table, Mapping):
+        problems.add(key, f"expected a table, found {_kind(table)}")
+        return None
+    hints = get_type_hints(cls)
+    declared = {f.name: f for f in dataclasses.fields(cls) if "help" in f.metadata}  # type: ignore[arg-type]
+    names = {_in_toml(name): name for name in declared}
+    before = len(problems.found)
+    values: dict[str, Any] = {}
+    for written, value in table.items():
+        name = names.get(written)
+        if name is None:
+            problems.add(f"{key}.{written}", "unknown key", suggest(written, names))
+        elif value not in ("", None):
+            values[name] = _convert(hints[name], value, f"{key}.{written}", problems)
+    for name, declaration in declared.items():
+        if name not in values and _required(declaration):
+            help_text = declaration.metadata["help"]
+            problems.add(f"{key}.{_in_toml(name)}", "is required", help_text)
+    if len(problems.found) > before:
+        return None
+    return cls(**given, **values)
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`did you mean "x"?` or the list of what would be right."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return "known: " + ", ".join(known) if known else "there are none"
+
+
+def duration(text: str) -> timedelta | None:
+    """`"500ms"`, `"10s"`, `"5m"`, `"2h"`, `"3d"`, or a sum like `"1h30m"`."""
+    parts = _DURATION.findall(text)
+    if not parts or "".join(f"{n}{u}" for n, u in parts) != text:
+        return None
+    return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+
+
+def _in_toml(name: str) -> str:
+    return name.rstrip("_")  # `from` and `type` are Python's words too
+
+
+def _required(declaration: "dataclasses.Field[Any]") -> bool:
+    return (
+        declaration.default is dataclasses.MISSING
+        and declaration.default_factory is dataclasses.MISSING
+    )
+
+
+def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _convert(
+            next(a for a in args if a is not types.NoneType), value, key, problems
+        )
+    if origin is Literal:
+        return _choice(args, value, key, problems)
+    if origin is tuple:
+        return _items(args[0], value, key, problems)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(value, key, problems)
+    if dataclasses.is_dataclass(hint):
+        return build(hint, value, key, problems)
+    return _scalar(hint, value, key, problems)
+
+
+def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:
+    if hint is timedelta:
+        parsed = duration(value) if isinstance(value, str) else None
+        if parsed is None:
+            problems.add(
+                key, "not a duration", 'write it like "10s", "5m", "2h" or "3d"'
+            )
+        return parsed
+    if hint is int and isinstance(value, str) and value.isdecimal():
+        return int(value)  # out of an environment variable
+    if hint is bool and value in ("true", "false"):
+        return value == "true"
+    if hint is Secret and isinstance(value, str):
+        return Secret(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        problems.add(key, f"expected {_WORDS[hint]}, found {_kind(value)}")
+        return None
+    return value
+
+
+def _items(hint: Any, value: Any, key: str, problems: Problems) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        problems.add(key, f"expected a list, found {_kind(value)}", "write it in [ ]")
+        return ()
+    return tuple(
+        _convert(hint, item, f"{key}[{i}]", problems)
+        for i, item in enumerate(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        if item != ""
+    )
+
+
+def _mapping(value: Any, key: str, problems: Problems) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        problems.add(key, f"expected a table of texts, found {_kind(value)}")
+        return {}
+    return {
+        str(name): _scalar(str, item, f"{key}.{name}", problems)  # pyright: ignore[reportUnknownArgumentType]
+        for name, item in value.items()  # pyright: ignore[reportUnknownVariableType]
+    }
+
+
+def _choice(choices: tuple[Any, ...], value: Any, key: str, problems: Problems) -> Any:
+    if value not in choices:
+        problems.add(key, f"{value!r} is not possible", suggest(str(value), choices))
+    return value
+
+
+_WORDS: dict[type, str] = {
+    str: "text in quotes",
+    Secret: "text in quotes",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+}
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, list):
+        return "a list"
+    return {bool: "a boolean", int: "a number", float: "a number", str: "text"}.get(
+        type(value),  # pyright: ignore[reportUnknownArgumentType]
+        type(value).__name__,  # pyright: ignore[reportUnknownArgumentType]
+    )

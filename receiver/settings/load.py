@@ -1,0 +1,202 @@
+"""
+From files and the environment to checked settings.
+
+    parse TOML -> replace ${NAME} -> build dataclasses -> check what refers to what
+
+Every problem is reported at once, in one `SettingsError`.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from receiver import expressions
+from receiver.errors import Problem, SettingsError
+from receiver.settings.environment import Environment, interpolate, references
+from receiver.settings.fields import Problems, build, suggest
+from receiver.settings.model import (
+    RESERVED,
+    DestinationSettings,
+    Known,
+    Route,
+    Server,
+    Settings,
+    Source,
+    StoreSettings,
+)
+
+DEFAULT_FILE = "receiver.toml"
+
+
+def load(path: Path | None, real_environ: Mapping[str, str], known: Known) -> Settings:
+    """
+    Read and check the configuration.
+
+    `path` None means `receiver.toml` here if there is one, else the built-in default,
+    driven by the environment alone.
+
+    Raises:
+        SettingsError: with every problem there is.
+    """
+    file = path or Path(DEFAULT_FILE)
+    env = Environment(real_environ, file.parent / ".env")
+    if path is None and not file.exists():
+        problems = Problems("the built-in configuration")
+        document = _default_document(env)
+    else:
+        problems = Problems(str(file))
+        document = _parse(file)
+    document = interpolate(document, env, "", problems)
+    settings = _build(document, problems, known)
+    if problems.found:
+        raise SettingsError(problems.found)
+    return settings
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as error:
+        hint = "write one with: receiver init"
+        message = f"cannot be read: {error.strerror}"
+        raise SettingsError([Problem(str(file), "", message, hint)]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError([Problem(str(file), "", f"not TOML: {error}")]) from None
+
+
+def _default_document(env: Environment) -> dict[str, Any]:
+    text = resources.files("receiver").joinpath("default.toml").read_text()
+    document = tomllib.loads(text)
+    wanted = {
+        name: table
+        for name, table in document["destinations"].items()
+        if all(env.get(variable) for variable in references(table))
+    }
+    document["destinations"] = wanted
+    for route in document["routes"]:
+        route["to"] = [name for name in route["to"] if name in wanted]
+    document["routes"] = [route for route in document["routes"] if route["to"]]
+    return document
+
+
+def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settings:
+    parts = {"server", "store", "sources", "destinations", "routes"}
+    for name in set(document) - parts:
+        problems.add(name, "unknown table", suggest(name, parts))
+    server = build(Server, document.get("server", {}), "server", problems)
+    store = build(StoreSettings, document.get("store", {}), "store", problems)
+    sources = _sources(document.get("sources", {}), problems, known)
+    destinations = _destinations(document.get("destinations", {}), problems, known)
+    routes = _routes(document, problems)
+    return Settings(
+        problems.file,
+        server or Server(),
+        store or StoreSettings(),
+        sources,
+        destinations,
+        routes,
+    )
+
+
+def _tables(tables: Any, key: str, problems: Problems) -> list[tuple[str, Any]]:
+    if not isinstance(tables, dict):
+        problems.add(key, "expected tables", f"write [{key}.NAME]")
+        return []
+    return list(tables.items())  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+def _sources(tables: Any, problems: Problems, known: Known) -> dict[str, Source]:
+    sources: dict[str, Source] = {}
+    paths: dict[str, str] = {}
+    for name, table in _tables(tables, "sources", problems):
+        key = f"sources.{name}"
+        source = build(Source, table, key, problems, name=name)
+        if source is None:
+            continue
+        source = replace(source, path=source.path or f"/webhooks/{name}")
+        _check_source(source, key, problems, known)
+        if source.path in paths:
+            message = f"{source.path} is taken by sources.{paths[source.path]}"
+            problems.add(f"{key}.path", message, "every source needs a path of its own")
+        paths[source.path] = name
+        sources[name] = source
+    if not sources and not problems.found:
+        problems.add("sources", "there is no source", "write [sources.NAME]")
+    return sources
+
+
+def _check_source(source: Source, key: str, problems: Problems, known: Known) -> None:
+    if source.provider not in known.providers:
+        hint = suggest(source.provider, known.providers)
+        problems.add(f"{key}.provider", f'unknown provider "{source.provider}"', hint)
+    if not source.path.startswith("/"):
+        problems.add(f"{key}.path", "must begin with /")
+    elif source.path in RESERVED or source.path.startswith("/api/"):
+        problems.add(f"{key}.path", f"{source.path} is used by receiver itself")
+    if not (source.secrets or source.token or source.allow_unsigned):
+        hint = 'set secrets = ["${...}"], or a token, or allow_unsigned = true'
+        problems.add(f"{key}.secrets", "anybody could post here: no secret", hint)
+
+
+def _destinations(
+    tables: Any, problems: Problems, known: Known
+) -> dict[str, DestinationSettings]:
+    destinations: dict[str, DestinationSettings] = {}
+    for name, table in _tables(tables, "destinations", problems):
+        key = f"destinations.{name}"
+        kind = table.get("type") if isinstance(table, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        cls = known.destinations.get(str(kind))  # pyright: ignore[reportUnknownArgumentType]
+        if cls is None:
+            message = f'unknown type "{kind}"' if kind else "is required"
+            hint = suggest(str(kind), known.destinations)  # pyright: ignore[reportUnknownArgumentType]
+            problems.add(f"{key}.type", message, hint)
+            continue
+        built = build(cls, table, key, problems, name=name)
+        if built is not None:
+            for field, message, hint in built.problems():
+                problems.add(f"{key}.{field}", message, hint)
+            destinations[name] = built
+    return destinations
+
+
+def _routes(document: dict[str, Any], problems: Problems) -> tuple[Route, ...]:
+    tables = document.get("routes", [])
+    if not isinstance(tables, list):
+        problems.add("routes", "expected a list of tables", "write [[routes]]")
+        return ()
+    routes: list[Route] = []
+    for i, table in enumerate(tables):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        key = f"routes[{i}]"
+        route = build(Route, table, key, problems)
+        if route is None:
+            continue
+        route = replace(route, name=route.name or f"route-{i + 1}")
+        _check_route(route, key, document, problems)
+        if any(route.name == other.name for other in routes):
+            problems.add(f"{key}.name", f'there is another route "{route.name}"')
+        routes.append(route)
+    return tuple(routes)
+
+
+def _check_route(
+    route: Route, key: str, document: dict[str, Any], problems: Problems
+) -> None:
+    sources = list(document.get("sources", {}))
+    destinations = list(document.get("destinations", {}))
+    if route.source != "*" and route.source not in sources:
+        hint = suggest(route.source, sources)
+        problems.add(f"{key}.source", f'no source "{route.source}"', hint)
+    for i, name in enumerate(route.to):
+        if name not in destinations:
+            hint = suggest(name, destinations)
+            problems.add(f"{key}.to[{i}]", f'no destination "{name}"', hint)
+    if not route.to:
+        problems.add(f"{key}.to", "is empty", "name at least one destination")
+    if route.when is not None:
+        try:
+            expressions.compile_condition(route.when)
+        except expressions.ExpressionError as error:
+            problems.add(f"{key}.when", str(error), error.hint)

@@ -1,0 +1,136 @@
+"""What can be configured: every setting with its default and its help."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from receiver.models import Secret
+from receiver.settings.fields import option
+
+RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/api")
+"""Paths that are ours; no source may have them."""
+
+DEFAULT_WAITS = tuple(
+    timedelta(seconds=s)
+    for s in (5, 30, 120, 600, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+)
+"""After the first attempt: three days in all, so that a weekend is bridged."""
+
+
+@dataclass(frozen=True)
+class Server:
+    host: str = option("127.0.0.1", help="the address to listen on")
+    port: int = option(8080, help="the port to listen on; 0 takes a free one")
+    max_body_bytes: int = option(4_194_304, help="a larger body is answered 413")
+    max_waiting_bytes: int = option(
+        67_108_864, help="bodies held in memory at once; more is answered 503"
+    )
+    header_timeout: timedelta = option(
+        timedelta(seconds=5), help="how long a client may take to send the headers"
+    )
+    body_timeout: timedelta = option(
+        timedelta(seconds=10), help="how long a client may take to send the body"
+    )
+    grace: timedelta = option(
+        timedelta(seconds=10), help="how long a stop waits for what is running"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = option(
+        "info", help="what is logged; at warning there is no line per event"
+    )
+    log_format: Literal["auto", "console", "json"] = option(
+        "auto", help="console on a terminal and JSON otherwise, or always one"
+    )
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    url: str = option("sqlite:///receiver.db", help="where everything is kept")
+    min_free_bytes: int = option(
+        67_108_864, help="intake answers 503 while the disk has less free space"
+    )
+
+
+@dataclass(frozen=True)
+class Source:
+    """A configured place webhooks come from."""
+
+    name: str
+    provider: str = option(help="the kind of sender: how its requests are read")
+    path: str = option("", help="where it posts to; /webhooks/<name> if not given")
+    secrets: tuple[Secret, ...] = option(
+        (), help="any of them may have signed; several while rotating", secret=True
+    )
+    allow_unsigned: bool = option(False, help="accept requests without a signature")
+    token: Secret | None = option(
+        None, help="required as ?token=... in the registered URL", secret=True
+    )
+    tolerance: timedelta | None = option(
+        None, help="how old or early a timestamp may be; not judged if not given"
+    )
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    max_attempts: int = option(12, help="attempts in all before a delivery is dead")
+    max_age: timedelta = option(
+        timedelta(days=7), help="dead after this long, pauses by hand not counted"
+    )
+    waits: tuple[timedelta, ...] = option(
+        DEFAULT_WAITS, help="the wait after each attempt; the last one repeats"
+    )
+
+
+@dataclass(frozen=True)
+class DestinationSettings:
+    """What every destination has; each type adds its own fields."""
+
+    name: str
+    type: str = option(help="http, slack, email or python")
+    timeout: timedelta = option(timedelta(seconds=15), help="for one attempt, in all")
+    concurrency: int = option(8, help="attempts at a time")
+    retry: RetryPolicy = option(RetryPolicy, help="when to try again, and how often")
+
+    def problems(self) -> Iterable[tuple[str, str, str]]:
+        """What is wrong beyond single fields: (field, message, hint) each."""
+        return ()
+
+    def described(self) -> str:
+        """Where it goes, in a few words without secrets."""
+        return self.type
+
+
+@dataclass(frozen=True)
+class Route:
+    """Sends a source's matching events to destinations."""
+
+    name: str = option("", help="shown by explain; route-<n> if not given")
+    source: str = option(help="the source's name, or * for any")
+    types: tuple[str, ...] = option(("*",), help='event types; globs like "batch.*"')
+    when: str | None = option(None, help="a CEL expression that must be true")
+    to: tuple[str, ...] = option(help="names of destinations")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of it, checked."""
+
+    file: str
+    server: Server
+    store: StoreSettings
+    sources: Mapping[str, Source]
+    destinations: Mapping[str, DestinationSettings]
+    routes: tuple[Route, ...]
+
+    def secrets(self) -> set[str]:
+        """Every secret text, so that it can be kept out of what is shown."""
+        found = {s for source in self.sources.values() for s in source.secrets}
+        return {*found, *(s.token for s in self.sources.values() if s.token)}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the layers above have to offer: providers, and destination types."""
+
+    providers: Collection[str]
+    destinations: Mapping[str, type[DestinationSettings]]

@@ -1,0 +1,313 @@
+"""
+Where events, deliveries and attempts are kept.
+
+`Store` is the whole contract; `tests/stores/test_contract.py` holds every
+implementation to it.  All times that decide something are arguments.  Methods that
+write return when what they wrote is committed and durable, and raise `StoreError`
+when nothing was kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+from receiver.errors import StoreUnusable
+from receiver.models import (
+    Attempt,
+    Claim,
+    Decision,
+    Delivery,
+    Event,
+    Pause,
+    Rejection,
+    Scalar,
+    Status,
+    Step,
+    Variant,
+)
+
+Mode = Literal["write", "read"]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What `Store.add` did: `event_id` is the original's when it was there already."""
+
+    event_id: str
+    created: bool
+    same_body: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event with what was decided about it when it was accepted."""
+
+    event: Event
+    decision: Decision
+    fan_out: int
+    facts: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What was due, and when the next delivery will be (None: nothing waits)."""
+
+    claims: Sequence[Claim]
+    next_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventFilter:
+    """Which events; a field that is None does not restrict.  `type` is a glob."""
+
+    source: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """Which deliveries; a field that is None does not restrict."""
+
+    status: Status | None = None
+    destination: str | None = None
+    event_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What waits for one destination."""
+
+    destination: str
+    pending: int
+    oldest_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """
+    One line of the ledger: deliveries from one source to one destination.
+
+    `decided` comes from the events and the replays, the others from the deliveries.
+    """
+
+    source: str
+    destination: str
+    decided: int
+    by_status: Mapping[Status, int]
+
+    @property
+    def difference(self) -> int:
+        return self.decided - sum(self.by_status.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Counts of what was ever kept, and how the events' own fan-outs add up."""
+
+    events: int
+    fan_out: int
+    variants: int
+    rejections: int
+    routed_deliveries: int
+
+
+class Store(Protocol):
+    """Keeps everything; see the module's words for what all methods promise."""
+
+    # -- accepting
+
+    async def add(
+        self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
+    ) -> Added:
+        """
+        Keep an event and its deliveries, once per source and key, for ever.
+
+        The event's own id is ignored; the store makes one.  Under any number of
+        concurrent calls with one key exactly one creates it.
+
+        Raises:
+            StoreBusy: too much waits, or free space is nearly out.
+        """
+        ...
+
+    async def add_variant(self, variant: Variant) -> None:
+        """Keep a repeat's other body beside its original: a few per event, once each."""
+        ...
+
+    async def add_rejections(self, rejections: Sequence[Rejection]) -> None:
+        """Keep refused requests; the oldest make room.  Their own ids are ignored."""
+        ...
+
+    # -- delivering
+
+    async def claim(
+        self,
+        destination: str,
+        *,
+        owner: str,
+        now: datetime,
+        limit: int,
+        max_bytes: int,
+        lease_s: float,
+    ) -> Claimed:
+        """
+        Take what is due, oldest due first, so that nobody else does.
+
+        At most `limit`, and after the first no more bodies than fit in `max_bytes`.
+        A claim that is neither recorded nor released ends after `lease_s` seconds.
+        """
+        ...
+
+    async def record(self, claim: Claim, attempt: Attempt, step: Step) -> bool:
+        """
+        Write down an attempt and what follows, and end the claim.
+
+        False: the claim is not the holder's any more, and nothing was written.  A
+        delivery cancelled meanwhile keeps that status; the attempt is still recorded.
+        """
+        ...
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give claims back untouched; others may take them at once."""
+        ...
+
+    async def forget_claims(self, owner: str) -> None:
+        """Free whatever a process of this name had claimed before it ended."""
+        ...
+
+    # -- mending
+
+    async def retry(self, deliveries: Sequence[str], now: datetime) -> int:
+        """
+        Start a new round for pending or dead deliveries; returns how many it was.
+
+        Raises:
+            NotFound: no delivery has one of the ids.
+        """
+        ...
+
+    async def cancel(self, deliveries: Sequence[str], now: datetime) -> int:
+        """Stop pending or dead deliveries for good; returns how many it was."""
+        ...
+
+    async def create_replay(self, asked: Mapping[str, object], now: datetime) -> str:
+        """Note what a replay was asked for; returns its id."""
+        ...
+
+    async def add_replayed(
+        self,
+        replay_id: str,
+        wanted: Sequence[tuple[str, str, datetime]],
+        *,
+        as_new: bool,
+        now: datetime,
+    ) -> int:
+        """
+        New deliveries of stored events: (event id, destination, due at) each.
+
+        With `as_new` the receiving side sees a new id; otherwise the event's own.
+        """
+        ...
+
+    async def pause(self, destination: str, reason: str, now: datetime) -> bool:
+        """Give a destination nothing more; False if it was paused already."""
+        ...
+
+    async def resume(self, destination: str, now: datetime) -> bool:
+        """The reverse of `pause`; False if it was not paused."""
+        ...
+
+    # -- looking
+
+    async def event(self, event_id: str) -> StoredEvent:
+        """Raises NotFound."""
+        ...
+
+    async def events(
+        self,
+        where: EventFilter,
+        *,
+        limit: int,
+        after: str | None = None,
+        newest_first: bool = True,
+    ) -> Sequence[StoredEvent]:
+        """A page, by time; `after` is the last id of the page before."""
+        ...
+
+    async def count_events(self, where: EventFilter) -> int: ...
+
+    async def variants(self, event_id: str) -> Sequence[Variant]: ...
+
+    async def delivery(self, delivery_id: str) -> Delivery:
+        """Raises NotFound."""
+        ...
+
+    async def deliveries(
+        self,
+        where: DeliveryFilter,
+        *,
+        limit: int,
+        after: str | None = None,
+        newest_first: bool = True,
+    ) -> Sequence[Delivery]: ...
+
+    async def attempts(self, delivery_id: str) -> Sequence[Attempt]: ...
+
+    async def rejections(
+        self, *, source: str | None, limit: int, after: str | None = None
+    ) -> Sequence[Rejection]: ...
+
+    async def rejection(self, rejection_id: str) -> Rejection:
+        """Raises NotFound."""
+        ...
+
+    async def pauses(self) -> Sequence[Pause]:
+        """All of them, oldest first."""
+        ...
+
+    async def queues(self) -> Sequence[Queue]:
+        """What waits, per destination, without reading what was delivered."""
+        ...
+
+    async def ledger(self) -> Sequence[Tally]:
+        """Everything ever decided against everything there is.  Reads all of it."""
+        ...
+
+    async def totals(self) -> Totals: ...
+
+    # -- life
+
+    async def ping(self) -> None:
+        """Commit something small.  Raises StoreError when that cannot be done."""
+        ...
+
+    async def close(self) -> None:
+        """Commit what waits, and let go.  May be called twice."""
+        ...
+
+
+async def open_store(
+    url: str, *, mode: Mode = "write", min_free_bytes: int = 0
+) -> Store:
+    """
+    Open the store at `sqlite:///path`, creating or migrating it when writing.
+
+    Raises:
+        StoreLocked: another process owns it.
+        StoreUnusable: the url is of no known kind, or the file is not fit for use.
+    """
+    scheme, _, path = url.partition(":///")
+    if scheme != "sqlite" or not path:
+        raise StoreUnusable(
+            f"{url!r} is not a store; expected sqlite:///receiver.db "
+            "(or sqlite:////absolute/path.db)"
+        )
+    from receiver.stores.sqlite import SqliteStore  # noqa: PLC0415 (loads the driver)
+
+    return await SqliteStore.open(path, mode=mode, min_free_bytes=min_free_bytes)
