@@ -33,6 +33,9 @@ class Rejected(ReceiverError):
         self.code = code
         self.message = message
 
+    def __reduce__(self) -> tuple[type["Rejected"], tuple[int, str, str]]:
+        return type(self), (self.status, self.code, self.message)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -80,5 +83,5 @@ class StoreUnusable(StoreError):
     """The store is damaged, made by a newer version, or not a store at all."""
 
 
-class Permanent(Exception):  # noqa: N818 (it reads as what it means: raise Permanent)
+class Permanent(Exception):
     """Raise this from a handler when trying again can never help."""

@@ -32,13 +32,13 @@ class IdSource:
     """
 
     def __init__(self) -> None:
-        self._node = int.from_bytes(os.urandom(2)) % 2**_NODE_BITS
+        self._node = int.from_bytes(os.urandom(2)) % (1 << _NODE_BITS)
         self._last = 0
         self._lock = threading.Lock()
 
     def take(self, now: datetime, count: int = 1) -> int:
         """The first of `count` consecutive ids, for this moment."""
-        wanted = floor(now) | self._node << _COUNT_BITS
+        wanted = floor(now) | (self._node << _COUNT_BITS)
         with self._lock:
             first = max(wanted, self._last + 1)
             self._last = first + count - 1
@@ -52,7 +52,7 @@ class IdSource:
 
 def floor(moment: datetime) -> int:
     """The smallest id that could have been made at `moment`."""
-    milliseconds = (moment - _EPOCH) // timedelta(milliseconds=1)
+    milliseconds: int = (moment - _EPOCH) // timedelta(milliseconds=1)
     return min(max(milliseconds, 0) << _SHIFT, _LARGEST)
 
 

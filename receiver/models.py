@@ -11,6 +11,9 @@ from typing import Any, Literal
 Headers = Mapping[str, str]
 """Header names in lower case; a repeated header's values are joined with `, `."""
 
+Signed = Literal["body", "timestamp", "id"]
+"""What a signature can cover."""
+
 Scalar = str | int | float | bool | None
 
 
@@ -128,7 +131,7 @@ class Event:
         """The body, parsed; None where it is not JSON."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 

@@ -24,8 +24,11 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
 def option(
-    default: Any = dataclasses.MISSING, *, help: str, secret: bool = False
-) -> Any:  # noqa: A002
+    default: Any = dataclasses.MISSING,
+    *,
+    help: str,  # noqa: A002 (the word for it)
+    secret: bool = False,
+) -> Any:
     """A setting with its documentation; required when it has no default."""
     metadata = {"help": help, "secret": secret}
     if callable(default):
@@ -115,7 +118,7 @@ def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:
         return _items(args[0], value, key, problems)
     if origin is not None and issubclass(origin, Mapping):
         return _mapping(value, key, problems)
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, key, problems)
     return _scalar(hint, value, key, problems)
 

@@ -122,11 +122,6 @@ class Settings:
     destinations: Mapping[str, DestinationSettings]
     routes: tuple[Route, ...]
 
-    def secrets(self) -> set[str]:
-        """Every secret text, so that it can be kept out of what is shown."""
-        found = {s for source in self.sources.values() for s in source.secrets}
-        return {*found, *(s.token for s in self.sources.values() if s.token)}
-
 
 @dataclass(frozen=True, slots=True)
 class Known:

@@ -10,7 +10,8 @@ when nothing was kept.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Protocol
 
 from receiver.errors import StoreUnusable
 from receiver.models import (
@@ -26,8 +27,6 @@ from receiver.models import (
     Step,
     Variant,
 )
-
-Mode = Literal["write", "read"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,71 @@ class Totals:
     routed_deliveries: int
 
 
-class Store(Protocol):
+class Reader(Protocol):
+    """Looks, and changes nothing; many processes may at once."""
+
+    async def event(self, event_id: str) -> StoredEvent:
+        """Raises NotFound."""
+        ...
+
+    async def events(
+        self,
+        where: EventFilter,
+        *,
+        limit: int,
+        after: str | None = None,
+        newest_first: bool = True,
+    ) -> Sequence[StoredEvent]:
+        """A page, by time; `after` is the last id of the page before."""
+        ...
+
+    async def count_events(self, where: EventFilter) -> int: ...
+
+    async def variants(self, event_id: str) -> Sequence[Variant]: ...
+
+    async def delivery(self, delivery_id: str) -> Delivery:
+        """Raises NotFound."""
+        ...
+
+    async def deliveries(
+        self,
+        where: DeliveryFilter,
+        *,
+        limit: int,
+        after: str | None = None,
+        newest_first: bool = True,
+    ) -> Sequence[Delivery]: ...
+
+    async def attempts(self, delivery_id: str) -> Sequence[Attempt]: ...
+
+    async def rejections(
+        self, *, source: str | None, limit: int, after: str | None = None
+    ) -> Sequence[Rejection]: ...
+
+    async def rejection(self, rejection_id: str) -> Rejection:
+        """Raises NotFound."""
+        ...
+
+    async def pauses(self) -> Sequence[Pause]:
+        """All of them, oldest first."""
+        ...
+
+    async def queues(self) -> Sequence[Queue]:
+        """What waits, per destination, without reading what was delivered."""
+        ...
+
+    async def ledger(self) -> Sequence[Tally]:
+        """Everything ever decided against everything there is.  Reads all of it."""
+        ...
+
+    async def totals(self) -> Totals: ...
+
+    async def close(self) -> None:
+        """Let go.  May be called twice."""
+        ...
+
+
+class Store(Reader, Protocol):
     """Keeps everything; see the module's words for what all methods promise."""
 
     # -- accepting
@@ -223,84 +286,19 @@ class Store(Protocol):
         """The reverse of `pause`; False if it was not paused."""
         ...
 
-    # -- looking
-
-    async def event(self, event_id: str) -> StoredEvent:
-        """Raises NotFound."""
-        ...
-
-    async def events(
-        self,
-        where: EventFilter,
-        *,
-        limit: int,
-        after: str | None = None,
-        newest_first: bool = True,
-    ) -> Sequence[StoredEvent]:
-        """A page, by time; `after` is the last id of the page before."""
-        ...
-
-    async def count_events(self, where: EventFilter) -> int: ...
-
-    async def variants(self, event_id: str) -> Sequence[Variant]: ...
-
-    async def delivery(self, delivery_id: str) -> Delivery:
-        """Raises NotFound."""
-        ...
-
-    async def deliveries(
-        self,
-        where: DeliveryFilter,
-        *,
-        limit: int,
-        after: str | None = None,
-        newest_first: bool = True,
-    ) -> Sequence[Delivery]: ...
-
-    async def attempts(self, delivery_id: str) -> Sequence[Attempt]: ...
-
-    async def rejections(
-        self, *, source: str | None, limit: int, after: str | None = None
-    ) -> Sequence[Rejection]: ...
-
-    async def rejection(self, rejection_id: str) -> Rejection:
-        """Raises NotFound."""
-        ...
-
-    async def pauses(self) -> Sequence[Pause]:
-        """All of them, oldest first."""
-        ...
-
-    async def queues(self) -> Sequence[Queue]:
-        """What waits, per destination, without reading what was delivered."""
-        ...
-
-    async def ledger(self) -> Sequence[Tally]:
-        """Everything ever decided against everything there is.  Reads all of it."""
-        ...
-
-    async def totals(self) -> Totals: ...
-
     # -- life
 
     async def ping(self) -> None:
         """Commit something small.  Raises StoreError when that cannot be done."""
         ...
 
-    async def close(self) -> None:
-        """Commit what waits, and let go.  May be called twice."""
-        ...
 
-
-async def open_store(
-    url: str, *, mode: Mode = "write", min_free_bytes: int = 0
-) -> Store:
+def sqlite_path(url: str) -> Path:
     """
-    Open the store at `sqlite:///path`, creating or migrating it when writing.
+    The file behind `sqlite:///path`.
 
     Raises:
-        StoreLocked: another process owns it.
-        StoreUnusable: the url is of no known kind, or the file is not fit for use.
+        StoreUnusable: the url is of no known kind.
     """
     scheme, _, path = url.partition(":///")
     if scheme != "sqlite" or not path:
@@ -308,6 +306,29 @@ async def open_store(
             f"{url!r} is not a store; expected sqlite:///receiver.db "
             "(or sqlite:////absolute/path.db)"
         )
+    return Path(path)
+
+
+async def open_store(url: str, *, min_free_bytes: int = 0) -> Store:
+    """
+    Own the store at `sqlite:///path`, creating or migrating it as needed.
+
+    Raises:
+        StoreLocked: another process owns it.
+        StoreUnusable: the url is of no known kind, or the file is not fit for use.
+    """
     from receiver.stores.sqlite import SqliteStore  # noqa: PLC0415 (loads the driver)
 
-    return await SqliteStore.open(path, mode=mode, min_free_bytes=min_free_bytes)
+    return await SqliteStore.open(sqlite_path(url), min_free_bytes)
+
+
+async def open_reader(url: str) -> Reader:
+    """
+    Look into the store at `sqlite:///path`, whether or not a server owns it.
+
+    Raises:
+        StoreUnusable: there is none, or the file is not fit for use.
+    """
+    from receiver.stores.sqlite.reader import SqliteReader  # noqa: PLC0415
+
+    return await SqliteReader.open(sqlite_path(url))

@@ -116,3 +116,8 @@ CREATE TABLE rejections (
     body_bytes  INTEGER NOT NULL,
     body        BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE heartbeat (                   -- written to prove that we can
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    at INTEGER NOT NULL
+) STRICT;

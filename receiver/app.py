@@ -1,0 +1,290 @@
+"""
+The composition root: settings -> store, dispatcher, intake, web; and the process.
+
+`App` puts the parts together and can be used alone (the commands do, when no server
+runs).  `serve` adds sockets and signals, and ends in order.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from receiver import logs
+from receiver.destinations import TYPES, Destination
+from receiver.dispatcher import Dispatcher
+from receiver.errors import Problem, SettingsError
+from receiver.ingest import Intake
+from receiver.ledger import orphan_advice, standings
+from receiver.metrics import Metrics
+from receiver.settings import DestinationSettings, Settings
+from receiver.stores import Store, open_store, sqlite_path
+from receiver.web import create_app
+from receiver.web.api import Api
+from receiver.web.health import Health
+from receiver.web.hooks import Hooks
+from receiver.web.protocol import bounded
+
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+SWITCH_INTERVAL_S = 0.001
+"""Threads hand over after this long, so that parsing a large body holds nobody up."""
+
+MAX_SOCKET_PATH = 100
+
+
+class App:
+    """All parts, wired."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self.settings = settings
+        self.store = store
+        self.metrics = Metrics()
+        self.dispatcher = Dispatcher(store, self.metrics, make_destination)
+        wake = self.dispatcher.wake
+        self.intake = Intake(settings, store, self.metrics, wake)
+        self.hooks = Hooks(settings, self.intake)
+        self.health = Health(store, self.metrics, self.dispatcher.paused)
+        self.api = Api(settings, store, wake, self.dispatcher.pauses_changed)
+        self.web: ASGIApp = create_app(self.hooks, self.health)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> "App":
+        """Open the store and put everything on it; nothing is delivered yet."""
+        store = await open_store(
+            settings.store.url, min_free_bytes=settings.store.min_free_bytes
+        )
+        return cls(settings, store)
+
+    async def reload(self, settings: Settings) -> None:
+        """Use new settings for what comes; store and server stay as they are."""
+        self.settings = settings
+        self.intake.reload(settings)
+        self.hooks.reload(settings)
+        self.api.reload(settings)
+        await self.dispatcher.reload(settings.destinations)
+
+    async def orphans(self) -> list[str]:
+        """A sentence for every destination that is gone but still has deliveries."""
+        found = standings(await self.store.queues(), (), self.settings.destinations)
+        return [orphan_advice(standing) for standing in found if standing.orphaned]
+
+    async def close(self) -> None:
+        """Let go of the store; call `dispatcher.stop` first if it was started."""
+        await self.intake.close()
+        await self.store.close()
+
+
+def make_destination(settings: DestinationSettings) -> Destination:
+    return TYPES[settings.type].make(settings)
+
+
+def control_path(settings: Settings) -> Path:
+    """The Unix socket beside the store through which the commands write."""
+    store = sqlite_path(settings.store.url).absolute()
+    return store.with_name(store.name + ".sock")
+
+
+def run(
+    settings: Settings, load: Callable[[], Settings], fd: int | None = None
+) -> None:
+    """
+    Serve until SIGTERM or SIGINT; `load` reads the configuration anew on SIGHUP.
+
+    Raises:
+        SettingsError: the address cannot be listened on.
+        StoreError: the store is owned by another process, or unusable.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings, load, fd))
+
+
+async def _serve(
+    settings: Settings, load: Callable[[], Settings], fd: int | None
+) -> None:
+    listener = _listen(settings, fd)
+    log = logs.get()
+    app = await App.open(settings)
+    servers: list[_Server] = []
+    try:
+        stop = asyncio.Event()
+        _on_signals(stop, lambda: _reload(app, load))
+        servers = [_Server(_public(app)), _Server(_control(app))]
+        control = _listen_locally(control_path(settings))
+        tasks = [
+            asyncio.create_task(server.serve(sockets=[sock]))
+            for server, sock in zip(servers, (listener, control), strict=True)
+        ]
+        await app.dispatcher.start(settings.destinations)
+        for advice in await app.orphans():
+            log.warning("deliveries.orphaned", advice=advice)
+        for server in servers:
+            await server.ready.wait()
+        log.info("receiver.ready", **_addresses(settings, listener))
+        _notify("READY=1")
+        await stop.wait()
+        log.info("receiver.stopping", grace_s=settings.server.grace.total_seconds())
+        _notify("STOPPING=1")
+        await _stop(app, servers, tasks)
+    finally:
+        control_path(settings).unlink(missing_ok=True)
+        await app.close()
+        log.info("receiver.stopped")
+
+
+async def _stop(
+    app: App, servers: list["_Server"], tasks: list[asyncio.Task[None]]
+) -> None:
+    """Take no more, finish what was taken, then let go."""
+    app.hooks.stopping = app.health.stopping = True
+    for server in servers:
+        server.should_exit = True
+    grace_s = app.settings.server.grace.total_seconds()
+    await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
+
+
+async def _reload(app: App, load: Callable[[], Settings]) -> None:
+    log = logs.get()
+    try:
+        settings = load()
+        before = app.settings
+        await app.reload(settings)
+    except SettingsError as error:
+        for problem in error.problems:
+            log.error("reload.refused", problem=str(problem))
+        return
+    if (before.server, before.store) != (settings.server, settings.store):
+        log.warning("reload.partial", advice="[server] and [store] need a restart")
+    log.info("reload.done", routes=len(settings.routes))
+    for advice in await app.orphans():
+        log.warning("deliveries.orphaned", advice=advice)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its signal handling, and with a way to wait for its start."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+
+def _public(app: App) -> uvicorn.Config:
+    server = app.settings.server
+    limits = bounded(
+        server.header_timeout.total_seconds(), server.body_timeout.total_seconds()
+    )
+    return _config(app.web, limits, server.grace.total_seconds())
+
+
+def _control(app: App) -> uvicorn.Config:
+    return _config(
+        app.api.app(), "httptools", app.settings.server.grace.total_seconds()
+    )
+
+
+def _config(app: ASGIApp, http: object, grace_s: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=http,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(grace_s)),
+    )
+
+
+def _listen(settings: Settings, fd: int | None) -> socket.socket:
+    """The socket handed to us, or one of our own."""
+    if fd is not None:
+        try:
+            return socket.socket(fileno=fd)
+        except OSError as error:
+            message = f"descriptor {fd} is not a socket: {error.strerror}"
+            raise SettingsError([Problem("--fd", "", message)]) from None
+    host, port = settings.server.host, settings.server.port
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, proto)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        hint = "is another receiver running? set [server] port, or stop it"
+        message = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise SettingsError([Problem(settings.file, "server", message, hint)]) from None
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _listen_locally(path: Path) -> socket.socket:
+    """A socket only this user may write to; one left by a crash is replaced."""
+    if len(str(path)) > MAX_SOCKET_PATH:
+        message = "is too long for a Unix socket beside it"
+        hint = f"keep it under {MAX_SOCKET_PATH} characters"
+        raise SettingsError([Problem(str(path), "store.url", message, hint)])
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        listener.bind(str(path))
+    finally:
+        os.umask(before)
+    listener.listen(BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[object]] = set()
+
+    def start_reload() -> None:
+        task = asyncio.ensure_future(reload())  # type: ignore[call-overload]
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, start_reload)
+
+
+def _addresses(settings: Settings, listener: socket.socket) -> dict[str, object]:
+    host, port = listener.getsockname()[:2]
+    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    paths = {source.name: base + source.path for source in settings.sources.values()}
+    return {"url": base, "sources": paths, "store": settings.store.url}
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, if it asked (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    with (
+        suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier,
+    ):
+        notifier.connect("\0" + address[1:] if address.startswith("@") else address)
+        notifier.send(state.encode())

@@ -1,0 +1,196 @@
+"""destinations: where events go, pausing, and trying one out."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from receiver import clock
+from receiver.cli.common import looking, settings_of, waits, writing
+from receiver.cli.output import ago, as_json, coloured, emit_json, table
+from receiver.ledger import Standing, standings
+from receiver.models import Claim, Delivery, Event, Outcome, State, Status, Trigger
+from receiver.settings import Settings
+from receiver.settings.fields import suggest
+
+
+@click.group()
+def destinations() -> None:
+    """List, pause, resume and test destinations."""
+
+
+@destinations.command("list")
+@as_json
+@click.pass_obj
+@waits
+async def list_(config: Path | None, json_: bool) -> None:
+    """
+    Every destination, with what waits for it.
+
+    \b
+    Examples:
+      receiver destinations list
+    """
+    settings = settings_of(config)
+    async with looking(settings) as reader:
+        found = standings(
+            await reader.queues(), await reader.pauses(), settings.destinations
+        )
+    if json_:
+        emit_json(found)
+        return
+    now = clock.now()
+    table(
+        ("NAME", "TO", "WAITING", "OLDEST", "STATE", "WHY"),
+        [
+            (
+                standing.queue.destination,
+                _described(settings, standing),
+                standing.queue.pending,
+                ago(standing.queue.oldest_at, now)
+                if standing.queue.oldest_at
+                else None,
+                _state(standing),
+                standing.pause.reason if standing.pause else None,
+            )
+            for standing in found
+        ],
+    )
+
+
+def _described(settings: Settings, standing: Standing) -> str:
+    configured = settings.destinations.get(standing.queue.destination)
+    return configured.described() if configured else "not configured any more"
+
+
+def _state(standing: Standing) -> str:
+    if standing.orphaned:
+        return "orphaned"
+    return "paused" if standing.pause else "active"
+
+
+@destinations.command()
+@click.argument("name")
+@click.option("--reason", default="paused by hand", show_default=True)
+@as_json
+@click.pass_obj
+@waits
+async def pause(config: Path | None, name: str, reason: str, json_: bool) -> None:
+    """
+    Give a destination nothing more; its deliveries wait and do not age.
+
+    \b
+    Examples:
+      receiver destinations pause crm --reason "maintenance until noon"
+    """
+    await _change(config, name, "pause", {"reason": reason}, json_=json_)
+
+
+@destinations.command()
+@click.argument("name")
+@as_json
+@click.pass_obj
+@waits
+async def resume(config: Path | None, name: str, json_: bool) -> None:
+    """
+    Go on delivering to a destination that was paused.
+
+    \b
+    Examples:
+      receiver destinations resume crm
+    """
+    await _change(config, name, "resume", {}, json_=json_)
+
+
+async def _change(
+    config: Path | None, name: str, verb: str, body: dict[str, object], *, json_: bool
+) -> None:
+    async with writing(settings_of(config)) as writer:
+        answer = await writer.post(f"/destinations/{name}/{verb}", body)
+    if json_:
+        emit_json(answer)
+    elif answer["changed"]:
+        click.echo(f"{name}: {verb}d")
+    else:
+        click.echo(
+            f"{name} was {'paused already' if verb == 'pause' else 'not paused'}"
+        )
+
+
+@destinations.command()
+@click.argument("name")
+@as_json
+@click.pass_obj
+@waits
+async def test(config: Path | None, name: str, json_: bool) -> None:
+    """
+    Send a made-up event there now, and show what came of it.  Nothing is stored.
+
+    \b
+    Examples:
+      receiver destinations test ops
+    """
+    from receiver.app import make_destination
+    from receiver.delivery import attempt
+
+    settings = settings_of(config)
+    if name not in settings.destinations:
+        hint = suggest(name, settings.destinations)
+        raise click.BadParameter(f"there is no destination {name!r} ({hint})")
+    declared = settings.destinations[name]
+    destination = make_destination(declared)
+    try:
+        made = await attempt(destination, declared, _made_up(name))
+    finally:
+        await destination.close()
+    _show(made.outcome, made.duration_ms, json_=json_)
+    sys.exit(0 if made.outcome.ok else 1)
+
+
+def _show(outcome: Outcome, duration_ms: float, *, json_: bool) -> None:
+    if json_:
+        emit_json({"outcome": outcome, "duration_ms": duration_ms})
+        return
+    click.echo(
+        f"{coloured(outcome.result)} in {duration_ms:.0f} ms {outcome.detail}".rstrip()
+    )
+    if outcome.response:
+        click.echo(outcome.response)
+
+
+def _made_up(destination: str) -> Claim:
+    now = clock.now()
+    body = b'{"type":"receiver.test","message":"a test of this destination"}'
+    event = Event(
+        id="evt_0000000000000000",
+        source="receiver",
+        provider="receiver",
+        key="receiver.test",
+        type="receiver.test",
+        subject="test",
+        state=State.UNKNOWN,
+        final=False,
+        occurred_at=now,
+        received_at=now,
+        origin="test",
+        headers={"content-type": "application/json"},
+        query={},
+        body=body,
+    )
+    delivery = Delivery(
+        id="dlv_0000000000000000",
+        event_id=event.id,
+        destination=destination,
+        status=Status.PENDING,
+        attempts=0,
+        created_at=now,
+        due_at=now,
+        settled_at=None,
+        replay_id=None,
+        sent_as=event.id,
+        trigger=Trigger.MANUAL,
+        round_attempts=0,
+        round_started_at=now,
+        progress="",
+    )
+    return Claim(0, delivery, event)

@@ -1,0 +1,265 @@
+"""events and explain: what was accepted, and why it went where it went."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from receiver.cli.common import looking, moment, settings_of, waits
+from receiver.cli.output import as_json, clean, emit_json, facts, plain, table
+from receiver.models import Delivery, Event
+from receiver.providers import PROVIDERS
+from receiver.routing import Opinion, Router, decide
+from receiver.stores import DeliveryFilter, EventFilter, Reader, StoredEvent
+
+MOST_DELIVERIES = 1_000
+WORDS = {
+    "matched": "matched",
+    "type": "another type",
+    "when": "its condition is false",
+    "failed": "its condition failed",
+}
+
+
+@click.group()
+def events() -> None:
+    """List and show what was accepted."""
+
+
+def filters(command: Any) -> Any:
+    """The options that choose events."""
+    for option in (
+        click.option("--until", help="Before this time."),
+        click.option("--since", help="From this time on: 2h (ago), 2026-01-24, ..."),
+        click.option("--subject", help="About this batch, task or job."),
+        click.option("--type", "type_", help='Of this type; globs like "batch.*".'),
+        click.option("--source", help="From this source."),
+    ):
+        command = option(command)
+    return command
+
+
+def event_filter(
+    source: str | None,
+    type_: str | None,
+    subject: str | None,
+    since: str | None,
+    until: str | None,
+) -> EventFilter:
+    return EventFilter(source, type_, subject, moment(since), moment(until))
+
+
+@events.command("list")
+@filters
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--after", help="Go on after this event id (older ones).")
+@as_json
+@click.pass_obj
+@waits
+async def list_(
+    config: Path | None,
+    source: str | None,
+    type_: str | None,
+    subject: str | None,
+    since: str | None,
+    until: str | None,
+    limit: int,
+    after: str | None,
+    json_: bool,
+) -> None:
+    """
+    The newest first.
+
+    \b
+    Examples:
+      receiver events list --type "batch.*" --since 2h
+      receiver events list --subject bat_abc123def456 --json
+    """
+    where = event_filter(source, type_, subject, since, until)
+    async with looking(settings_of(config)) as reader:
+        found = await reader.events(where, limit=limit, after=after)
+    if json_:
+        emit_json([as_plain(stored, body=False) for stored in found])
+        return
+    table(
+        ("ID", "RECEIVED", "SOURCE", "TYPE", "SUBJECT", "STATE", "TO"),
+        [
+            (
+                stored.event.id,
+                stored.event.received_at,
+                stored.event.source,
+                stored.event.type,
+                stored.event.subject,
+                stored.event.state,
+                stored.decision.destinations,
+            )
+            for stored in found
+        ],
+    )
+    if len(found) == limit:
+        click.echo(f"\nmore: --after {found[-1].event.id}", err=True)
+
+
+@events.command()
+@click.argument("event_id", metavar="EVENT")
+@click.option("--raw", is_flag=True, help="Only the body, byte for byte.")
+@as_json
+@click.pass_obj
+@waits
+async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> None:
+    """
+    One event: what it says, its deliveries, its body.
+
+    \b
+    Examples:
+      receiver events show evt_0123456789abcdef
+      receiver events show evt_0123456789abcdef --raw > body.json
+    """
+    async with looking(settings_of(config)) as reader:
+        stored = await reader.event(event_id)
+        if raw:
+            click.get_binary_stream("stdout").write(stored.event.body)
+            return
+        deliveries = await _deliveries(reader, event_id)
+        variants = await reader.variants(event_id)
+    if json_:
+        described = as_plain(stored, body=True)
+        emit_json({**described, "deliveries": deliveries, "variants": variants})
+        return
+    _show_facts(stored)
+    _show_deliveries(deliveries)
+    for variant in variants:
+        click.secho(
+            f"\nbody of a {variant.kind}, received {variant.received_at}", bold=True
+        )
+        click.echo(_readable(variant.body))
+    click.secho("\nbody", bold=True)
+    click.echo(_readable(stored.event.body))
+
+
+@click.command()
+@click.argument("event_id", metavar="EVENT")
+@as_json
+@click.pass_obj
+@waits
+async def explain(config: Path | None, event_id: str, json_: bool) -> None:
+    """
+    Why an event did, or did not, go to each destination: what was decided when it
+    came, what became of that, and what today's configuration would decide.
+
+    \b
+    Examples:
+      receiver explain evt_0123456789abcdef
+    """
+    from receiver.replay import opinions_today
+
+    settings = settings_of(config)
+    async with looking(settings) as reader:
+        stored = await reader.event(event_id)
+        deliveries = await _deliveries(reader, event_id)
+    today = await opinions_today(Router(settings.routes), stored.event)
+    if json_:
+        emit_json(_explained(stored, deliveries, today))
+        return
+    _show_facts(stored)
+    click.secho("\nwhen it came", bold=True)
+    _show_routes([(name, verdict, "") for name, verdict in stored.decision.routes])
+    if not stored.decision.destinations:
+        click.echo("it matched no route: stored, and sent nowhere")
+    _show_deliveries(deliveries)
+    click.secho("\ntoday's configuration would say", bold=True)
+    _show_routes(
+        [(o.route.name, o.verdict, o.detail or o.route.when or "") for o in today]
+    )
+    click.echo(f"and send it to: {', '.join(decide(today).destinations) or 'nothing'}")
+
+
+def as_plain(stored: StoredEvent, *, body: bool) -> dict[str, Any]:
+    """An event as JSON, signatures masked."""
+    event = plain(stored.event)
+    event["headers"] = shown_headers(stored.event)
+    if not body:
+        del event["body"]
+    return {**event, "facts": dict(stored.facts), "decision": plain(stored.decision)}
+
+
+def shown_headers(event: Event) -> Mapping[str, str]:
+    """The headers, signatures masked."""
+    provider = PROVIDERS.get(event.provider)
+    masked = provider.signature_headers if provider else frozenset[str]()
+    return {name: "***" if name in masked else v for name, v in event.headers.items()}
+
+
+async def _deliveries(reader: Reader, event_id: str) -> list[Delivery]:
+    where = DeliveryFilter(event_id=event_id)
+    found = await reader.deliveries(where, limit=MOST_DELIVERIES, newest_first=False)
+    return list(found)
+
+
+def _explained(
+    stored: StoredEvent, deliveries: list[Delivery], today: list[Opinion]
+) -> dict[str, Any]:
+    return {
+        "event": as_plain(stored, body=False),
+        "decided": stored.decision,
+        "deliveries": deliveries,
+        "today": [
+            {
+                "route": o.route.name,
+                "verdict": o.verdict,
+                "when": o.route.when,
+                "detail": o.detail,
+            }
+            for o in today
+        ],
+        "today_destinations": decide(today).destinations,
+    }
+
+
+def _show_facts(stored: StoredEvent) -> None:
+    event = stored.event
+    facts(
+        [
+            ("event", event.id),
+            ("type", event.type),
+            ("subject", event.subject),
+            ("state", f"{event.state}{' (final)' if event.final else ''}"),
+            ("source", f"{event.source} ({event.provider}, {event.origin})"),
+            ("key", event.key),
+            ("occurred", event.occurred_at),
+            ("received", event.received_at),
+            ("facts", ", ".join(f"{k} {v}" for k, v in stored.facts.items())),
+        ]
+    )
+
+
+def _show_routes(routes: list[tuple[str, str, str]]) -> None:
+    if routes:
+        table(("ROUTE", "SAID", ""), [(n, WORDS[v], detail) for n, v, detail in routes])
+
+
+def _show_deliveries(deliveries: list[Delivery]) -> None:
+    click.secho("\ndeliveries", bold=True)
+    if not deliveries:
+        click.echo("none")
+        return
+    table(
+        ("ID", "TO", "STATUS", "ATTEMPTS", "NEXT", "REPLAY"),
+        [
+            (
+                d.id,
+                d.destination,
+                d.status,
+                d.attempts,
+                d.due_at if d.status == "pending" else None,
+                d.replay_id,
+            )
+            for d in deliveries
+        ],
+    )
+
+
+def _readable(body: bytes) -> str:
+    text = body.decode("utf-8", "replace")
+    return "\n".join(clean(line) for line in text.splitlines())

@@ -1,0 +1,127 @@
+"""What commands print: aligned for people, JSON for machines."""
+
+import base64
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import click
+
+from receiver import clock
+
+COLOURS = {
+    "delivered": "green",
+    "accepted": "green",
+    "ok": "green",
+    "succeeded": "green",
+    "matched": "green",
+    "pending": "yellow",
+    "partial": "yellow",
+    "paused": "yellow",
+    "duplicate": "yellow",
+    "dead": "red",
+    "failed": "red",
+    "cancelled": "bright_black",
+}
+
+as_json = click.option(
+    "--json", "json_", is_flag=True, help="Print JSON, for machines."
+)
+
+
+def emit_json(value: object) -> None:
+    click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2))
+
+
+def plain(value: Any) -> Any:  # noqa: PLR0911 (a table in code)
+    """Nouns as JSON has them: times in RFC 3339, bytes as text or base64."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
+        }
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+    if isinstance(value, datetime):
+        return clock.iso(value)
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return _body(value)
+    return value
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Columns as wide as they need to be; known words in colour."""
+    texts = [[clean(_cell(value)) for value in row] for row in rows]
+    widths = [
+        max([len(heading), *(len(row[i]) for row in texts)])
+        for i, heading in enumerate(headings)
+    ]
+    click.secho(_line(headings, widths, lambda text: text), bold=True)
+    for row in texts:
+        click.echo(_line(row, widths, coloured))
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> None:
+    """`name  value` lines."""
+    found = [(name, clean(_cell(value))) for name, value in pairs]
+    width = max((len(name) for name, _ in found), default=0)
+    for name, value in found:
+        click.echo(f"{click.style(name.ljust(width), bold=True)}  {coloured(value)}")
+
+
+def coloured(word: str) -> str:
+    colour = COLOURS.get(word.strip())
+    return click.style(word, fg=colour) if colour else word
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """`3 s`, `5 min`, `2 h`, `4 d`."""
+    seconds = max(0, int((now - moment).total_seconds()))
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
+def clean(text: str) -> str:
+    """Without control characters: what providers send must not drive the terminal."""
+    return "".join(
+        c if c.isprintable() or c == " " else "\N{REPLACEMENT CHARACTER}" for c in text
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun if count == 1 else noun.removesuffix('y') + 'ies' if noun.endswith('y') else noun + 's'}"
+
+
+def _cell(value: object) -> str:
+    if value is None or value == "":
+        return "-"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(v) for v in value) or "-"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
+
+
+def _line(
+    cells: Sequence[str], widths: Sequence[int], style: Callable[[str], str]
+) -> str:
+    padded = [
+        style(cell.ljust(width)) for cell, width in zip(cells, widths, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _body(body: bytes) -> object:
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(body).decode()}

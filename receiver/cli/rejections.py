@@ -1,0 +1,103 @@
+"""rejections: what was refused, and why."""
+
+from pathlib import Path
+
+import click
+
+from receiver.cli.common import looking, settings_of, waits
+from receiver.cli.output import as_json, clean, emit_json, facts, plain, table
+from receiver.models import Rejection
+from receiver.providers import PROVIDERS
+from receiver.settings import Settings
+
+
+@click.group()
+def rejections() -> None:
+    """List and show requests that were refused (the newest thousand are kept)."""
+
+
+@rejections.command("list")
+@click.option("--source", help="At this source.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--after", help="Go on after this rejection id (older ones).")
+@as_json
+@click.pass_obj
+@waits
+async def list_(
+    config: Path | None, source: str | None, limit: int, after: str | None, json_: bool
+) -> None:
+    """
+    The newest first.
+
+    \b
+    Examples:
+      receiver rejections list --source sora2
+    """
+    settings = settings_of(config)
+    async with looking(settings) as reader:
+        found = await reader.rejections(source=source, limit=limit, after=after)
+    if json_:
+        emit_json([_plain(settings, rejection, body=False) for rejection in found])
+        return
+    table(
+        ("ID", "RECEIVED", "SOURCE", "CODE", "BYTES", "WHY"),
+        [
+            (r.id, r.received_at, r.source, r.code, r.body_bytes, r.message)
+            for r in found
+        ],
+    )
+
+
+@rejections.command()
+@click.argument("rejection_id", metavar="REJECTION")
+@as_json
+@click.pass_obj
+@waits
+async def show(config: Path | None, rejection_id: str, json_: bool) -> None:
+    """
+    One refused request: why, its headers, its body (the beginning of a long one).
+
+    \b
+    Examples:
+      receiver rejections show rej_0123456789abcdef
+    """
+    settings = settings_of(config)
+    async with looking(settings) as reader:
+        rejection = await reader.rejection(rejection_id)
+    if json_:
+        emit_json(_plain(settings, rejection, body=True))
+        return
+    facts(
+        [
+            ("rejection", rejection.id),
+            ("source", rejection.source),
+            ("received", rejection.received_at),
+            ("code", rejection.code),
+            ("why", rejection.message),
+            ("bytes", rejection.body_bytes),
+        ]
+    )
+    click.secho("\nheaders", bold=True)
+    facts(sorted(_headers(settings, rejection).items()))
+    click.secho("\nbody", bold=True)
+    text = rejection.body.decode("utf-8", "replace")
+    click.echo("\n".join(clean(line) for line in text.splitlines()))
+
+
+def _plain(
+    settings: Settings, rejection: Rejection, *, body: bool
+) -> dict[str, object]:
+    found: dict[str, object] = plain(rejection)
+    found["headers"] = _headers(settings, rejection)
+    if not body:
+        del found["body"]
+    return found
+
+
+def _headers(settings: Settings, rejection: Rejection) -> dict[str, str]:
+    """Signatures masked: they are as good as the request itself."""
+    source = settings.sources.get(rejection.source)
+    masked = (
+        PROVIDERS[source.provider].signature_headers if source else frozenset[str]()
+    )
+    return {n: "***" if n in masked else v for n, v in rejection.headers.items()}

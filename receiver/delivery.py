@@ -1,0 +1,54 @@
+"""
+One attempt at one delivery.
+
+    make the parcel -> send it -> name the outcome
+
+A refusal, a timeout or a 500 is an outcome, not an error: `attempt` raises only when
+it is cancelled, and then nothing is written down and somebody else tries.
+"""
+
+import asyncio
+
+from receiver import clock, logs
+from receiver.destinations import Destination, Parcel
+from receiver.models import Attempt, Claim, Outcome, Result
+from receiver.providers.body import with_reading
+from receiver.settings import DestinationSettings
+
+
+async def attempt(
+    destination: Destination, settings: DestinationSettings, claim: Claim
+) -> Attempt:
+    """Make one attempt, within the settings' `timeout`."""
+    started_at = clock.now()
+    started = clock.monotonic()
+    event = claim.event
+    if destination.needs_reading:
+        event = await with_reading(event)
+    parcel = Parcel(
+        event=event,
+        delivery=claim.delivery,
+        number=claim.delivery.attempts + 1,
+        trigger=claim.delivery.trigger,
+        now=started_at,
+    )
+    outcome = await _send(destination, settings, parcel)
+    duration_ms = (clock.monotonic() - started) * 1000
+    return Attempt(parcel.number, parcel.trigger, started_at, duration_ms, outcome)
+
+
+async def _send(
+    destination: Destination, settings: DestinationSettings, parcel: Parcel
+) -> Outcome:
+    seconds = settings.timeout.total_seconds()
+    try:
+        async with asyncio.timeout(seconds):
+            return await destination.send(parcel)
+    except TimeoutError:
+        return Outcome(Result.TIMEOUT, f"no answer within {seconds:g} s")
+    except Exception as error:  # noqa: BLE001 (see below)
+        # A destination that raises has a fault of its own; the delivery must survive it.
+        logs.get().exception("delivery.fault", destination=settings.name)
+        return Outcome(
+            Result.ERROR, f"fault in the destination ({type(error).__name__})"
+        )

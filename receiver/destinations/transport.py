@@ -1,0 +1,111 @@
+"""
+HTTP for the destinations that speak it: one request, one reply or one named failure.
+
+aiohttp rather than httpx, whose pool costs time that grows with the square of the
+requests waiting.  Redirects are not followed: a webhook goes where it was configured
+to go.  Of a reply only the first `KEPT_BYTES` are read.
+"""
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+
+import aiohttp
+
+from receiver.models import Outcome, Result
+
+KEPT_BYTES = 2048
+"""How much of a reply's body is kept for `deliveries show`."""
+
+RETRYABLE = frozenset({408, 425, 429}) | frozenset(range(500, 600))
+"""Statuses after which the same request may well succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the other side answered; `text` is its body's beginning."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    def retry_after_s(self, now: datetime) -> float | None:
+        """`Retry-After` on a 429 or 503, as seconds from now (RFC 9110, 10.2.3)."""
+        value = self.headers.get("Retry-After", "").strip()
+        if self.status not in (429, 503) or not value:
+            return None
+        if value.isdecimal():
+            return float(value[:9])
+        try:
+            return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+        except (ValueError, TypeError):
+            return None  # neither seconds nor a date with a zone
+
+
+class Transport:
+    """Keeps connections open between requests; made on first use, inside the loop."""
+
+    def __init__(self, connections: int) -> None:
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def request(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes
+    ) -> Reply | Outcome:
+        """The reply, or the outcome when there was none."""
+        try:
+            async with self._open().request(
+                method, url, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                kept = await response.content.read(KEPT_BYTES)
+                text = kept.decode("utf-8", "replace")
+                return Reply(response.status, response.headers, text)
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return failure(error)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._connections, ttl_dns_cache=30
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None),  # the caller's is the limit
+                auto_decompress=False,
+            )
+        return self._session
+
+
+def failure(error: Exception) -> Outcome:  # noqa: PLR0911 (a table in code)
+    """Name what went wrong before there was a reply; never shows the URL."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return Outcome(Result.DNS, f"the name {error.host} could not be looked up")
+    if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
+        return Outcome(Result.TLS, "the TLS connection could not be set up")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        reason = error.os_error.strerror or "no connection"
+        return Outcome(Result.CONNECT, f"{error.host}:{error.port}: {reason}")
+    if isinstance(error, aiohttp.InvalidURL):
+        return Outcome(Result.BAD_CONFIG, "the URL is not valid", permanent=True)
+    if isinstance(error, aiohttp.ClientPayloadError):
+        return Outcome(
+            Result.CONNECT, "the connection ended in the middle of the reply"
+        )
+    if isinstance(error, OSError | aiohttp.ClientConnectionError):
+        return Outcome(Result.CONNECT, "the connection was closed before a reply")
+    return Outcome(Result.ERROR, f"no usable reply ({type(error).__name__})")
+
+
+def status_words(status: int) -> str:
+    """`503 Service Unavailable`."""
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return str(status)

@@ -1,0 +1,366 @@
+"""
+From request bytes to a committed event.
+
+    token -> verify -> parse -> read -> route -> store -> answer
+
+What is stored is answered 200 only when it is on the disk.  Bodies too large to be
+understood within a few milliseconds are understood in another process, so that they
+hold nobody up.
+"""
+
+import asyncio
+import hmac
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any, Literal
+
+from receiver import clock, logs
+from receiver.errors import Rejected, StoreError
+from receiver.expressions import context, event_fields
+from receiver.metrics import Metrics
+from receiver.models import (
+    Decision,
+    Event,
+    Reading,
+    Rejection,
+    Request,
+    Scalar,
+    Variant,
+)
+from receiver.providers import PROVIDERS
+from receiver.providers.body import LARGE_BYTES, parse, with_reading
+from receiver.routing import Opinion, Router, decide
+from receiver.settings import Route, Settings, Source
+from receiver.stores import Added, Store
+
+KEPT_REJECTED_BYTES = 64 * 1024
+"""How much of an unauthentic body is kept."""
+
+WAITING_REJECTIONS = 200
+REJECTIONS_EVERY_S = 0.25
+LONGEST_NAME = 500
+
+NEVER_KEPT = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Headers whose values are replaced before they are stored."""
+
+Word = Literal["accepted", "duplicate", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a sender is told: a word, and the event's id where there is one."""
+
+    word: Word
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What a verified body means, and what the routes say of it."""
+
+    reading: Reading
+    opinions: tuple[Opinion, ...]
+
+
+class Intake:
+    """Accepts requests for the configured sources; `wake` is told who has new work."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        metrics: Metrics,
+        wake: Callable[[tuple[str, ...]], None],
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._wake = wake
+        self._log = logs.get()
+        self._pool: ProcessPoolExecutor | None = None
+        self._rejections: list[Rejection] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Use new settings for the events to come."""
+        self._routes = settings.routes
+        self._router = Router(settings.routes)
+        self._close_pool()
+
+    async def close(self) -> None:
+        """Keep the rejections that wait, and end the helper process."""
+        self._close_pool()
+        if self._flusher is not None:
+            self._flusher.cancel()
+        with suppress(StoreError):
+            await self._keep_rejections()
+
+    async def accept(self, source: Source, request: Request) -> Answer:
+        """
+        Verify a request and store it as an event, once.
+
+        A request that repeats an earlier event's key is answered with that event's
+        id, and makes no new deliveries.
+
+        Raises:
+            Rejected: the request is refused; it is kept as a rejection.
+            StoreError: nothing was kept; the sender should try again.
+        """
+        self._metrics.received.labels(source.name).inc()
+        provider = PROVIDERS[source.provider]
+        started = clock.monotonic()
+        try:
+            _check_token(source, request)
+            if provider.is_test_ping(request):
+                self._log.info("event.test", source=source.name)
+                return Answer("test")
+            provider.verify(request, source)
+        except Rejected as rejected:
+            self._refuse(source, request, rejected)
+            raise
+        try:
+            understood = await self._understand(source, request)
+        except Rejected as rejected:
+            await self._refuse_signed(source, request, rejected)
+            raise
+        return await self._keep(source, request, understood, started)
+
+    async def _understand(self, source: Source, request: Request) -> Understood:
+        if len(request.body) <= LARGE_BYTES:
+            return understand(source.name, source.provider, request, self._router)
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1, get_context("spawn"), _start_helper, (self._routes,)
+            )
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(
+                self._pool, _understand_in_helper, source.name, source.provider, request
+            )
+        except BrokenProcessPool as error:
+            self._close_pool()
+            raise StoreError("the process for large bodies ended; try again") from error
+
+    async def _keep(
+        self, source: Source, request: Request, understood: Understood, started: float
+    ) -> Answer:
+        reading, decision = understood.reading, decide(understood.opinions)
+        event = _event(source, request, reading)
+        added = await self._store.add(event, decision, reading.facts)
+        if added.created:
+            self._metrics.accepted.labels(source.name).inc()
+            self._wake(decision.destinations)
+            self._count_failures(understood.opinions, added)
+        else:
+            self._metrics.duplicates.labels(source.name).inc()
+            if not added.same_body:
+                await self._keep_variant(added.event_id, request, reading)
+        self._log_event(event, decision, added, started)
+        return Answer("accepted" if added.created else "duplicate", added.event_id)
+
+    async def _keep_variant(
+        self, event_id: str, request: Request, reading: Reading
+    ) -> None:
+        original = await self._store.event(event_id)
+        first = await with_reading(original.event)
+        kind = compare(original.facts, reading, first.result_urls)
+        variant = Variant(event_id, kind, request.received_at, request.body)
+        await self._store.add_variant(variant)
+
+    def _count_failures(self, opinions: tuple[Opinion, ...], added: Added) -> None:
+        for opinion in opinions:
+            if opinion.verdict == "failed":
+                name = opinion.route.name
+                self._metrics.route_failures.labels(name).inc()
+                self._log.warning(
+                    "route.failed", route=name, id=added.event_id, error=opinion.detail
+                )
+
+    def _log_event(
+        self, event: Event, decision: Decision, added: Added, started: float
+    ) -> None:
+        self._log.info(
+            "event.received",
+            id=added.event_id,
+            source=event.source,
+            type=event.type,
+            subject=event.subject,
+            state=event.state,
+            status="accepted" if added.created else "duplicate",
+            to=decision.destinations if added.created else (),
+            bytes=len(event.body),
+            ms=round((clock.monotonic() - started) * 1000, 2),
+        )
+
+    # -- refusing
+
+    def _refuse(self, source: Source, request: Request, why: Rejected) -> None:
+        """Keep it soon; nobody waits for that, and what does not fit is not kept."""
+        self._note_refusal(source, request, why)
+        if len(self._rejections) < WAITING_REJECTIONS:
+            body = request.body[:KEPT_REJECTED_BYTES]
+            self._rejections.append(_rejection(source, request, why, body))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._keep_rejections_soon())
+
+    async def _refuse_signed(
+        self, source: Source, request: Request, why: Rejected
+    ) -> None:
+        """A signed body we cannot read is kept whole before it is answered."""
+        self._note_refusal(source, request, why)
+        rejection = _rejection(source, request, why, request.body)
+        await self._store.add_rejections([rejection])
+
+    def _note_refusal(self, source: Source, request: Request, why: Rejected) -> None:
+        self._metrics.rejected.labels(source.name, why.code).inc()
+        self._log.warning(
+            "event.rejected",
+            source=source.name,
+            code=why.code,
+            reason=why.message,
+            bytes=len(request.body),
+        )
+
+    async def _keep_rejections_soon(self) -> None:
+        await asyncio.sleep(REJECTIONS_EVERY_S)
+        try:
+            await self._keep_rejections()
+        except StoreError as error:
+            self._log.warning("rejections.not_kept", error=str(error))
+
+    async def _keep_rejections(self) -> None:
+        waiting, self._rejections = self._rejections, []
+        if waiting:
+            await self._store.add_rejections(waiting)
+
+    def _close_pool(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+def understand(
+    source: str, provider: str, request: Request, router: Router
+) -> Understood:
+    """
+    Parse a verified body, read it, and ask the routes (pure).
+
+    Raises:
+        Rejected: `malformed_body`, or what the provider says is missing.
+    """
+    data = parse(request.body)
+    reading = PROVIDERS[provider].read(request, data)
+    _check_names(reading)
+
+    def build() -> Any:
+        fields = event_fields(
+            reading,
+            id="",
+            source=source,
+            provider=provider,
+            received_at=request.received_at,
+            origin="webhook",
+        )
+        visible = {"headers": dict(request.headers), "query": dict(request.query)}
+        return context(fields, data, visible)
+
+    return Understood(reading, tuple(router.opinions(source, reading.type, build)))
+
+
+def compare(
+    facts: Mapping[str, Scalar], reading: Reading, urls: tuple[str, ...]
+) -> Literal["conflict", "supplement", "repeat"]:
+    """What a repeat with another body is, next to the facts and links of the first."""
+    common = facts.keys() & reading.facts.keys()
+    if any(facts[name] != reading.facts[name] for name in common):
+        return "conflict"
+    more = reading.facts.keys() - facts.keys() or set(reading.result_urls) - set(urls)
+    return "supplement" if more else "repeat"
+
+
+def _check_names(reading: Reading) -> None:
+    for name in (reading.key, reading.type, reading.subject):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            message = "an identifier has half a surrogate pair in it"
+            raise Rejected(400, "malformed_body", message) from None
+        if len(name) > LONGEST_NAME:
+            message = f"an identifier is longer than {LONGEST_NAME} characters"
+            raise Rejected(400, "malformed_body", message)
+
+
+def _check_token(source: Source, request: Request) -> None:
+    if source.token is None:
+        return
+    given = request.query.get("token")
+    if given is None:
+        raise Rejected(401, "token_missing", "the URL has no token")
+    if not hmac.compare_digest(given.encode(), source.token.encode()):
+        raise Rejected(
+            401, "token_mismatch", "the URL's token is not the configured one"
+        )
+
+
+def _event(source: Source, request: Request, reading: Reading) -> Event:
+    return Event(
+        id="",
+        source=source.name,
+        provider=source.provider,
+        key=reading.key,
+        type=reading.type,
+        subject=reading.subject,
+        state=reading.state,
+        final=reading.final,
+        occurred_at=reading.occurred_at,
+        received_at=request.received_at,
+        origin="webhook",
+        headers=_kept_headers(request.headers),
+        query=_kept_query(request.query),
+        body=request.body,
+        result_urls=reading.result_urls,
+        expires_at=reading.expires_at,
+    )
+
+
+def _rejection(
+    source: Source, request: Request, why: Rejected, body: bytes
+) -> Rejection:
+    return Rejection(
+        id="",
+        source=source.name,
+        code=why.code,
+        message=why.message,
+        received_at=request.received_at,
+        headers=_kept_headers(request.headers),
+        query=_kept_query(request.query),
+        body=body,
+        body_bytes=len(request.body),
+    )
+
+
+def _kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+    if NEVER_KEPT.isdisjoint(headers):
+        return headers
+    return {name: "***" if name in NEVER_KEPT else v for name, v in headers.items()}
+
+
+def _kept_query(query: Mapping[str, str]) -> Mapping[str, str]:
+    return query if "token" not in query else {**query, "token": "***"}
+
+
+# In the helper process: the router is made once, from routes that can be pickled.
+
+_helper_router: list[Router] = []
+
+
+def _start_helper(routes: tuple[Route, ...]) -> None:
+    _helper_router.append(Router(routes))
+
+
+def _understand_in_helper(source: str, provider: str, request: Request) -> Understood:
+    return understand(source, provider, request, _helper_router[0])

@@ -1,0 +1,63 @@
+"""
+The proof that nothing was lost, and what needs attention (pure).
+
+Two counts that were written independently must agree: what each event's decision and
+each replay said would be delivered, and the deliveries there are, by status.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from receiver.models import Pause
+from receiver.stores import Queue, Tally, Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """All of it, per source and destination, and the sum of what does not add up."""
+
+    tallies: Sequence[Tally]
+    totals: Totals
+
+    @property
+    def difference(self) -> int:
+        """0, or something was lost or made up."""
+        rows = sum(abs(tally.difference) for tally in self.tallies)
+        return rows + abs(self.totals.fan_out - self.totals.routed_deliveries)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One destination's queue, and why it stands still if it does."""
+
+    queue: Queue
+    pause: Pause | None
+    orphaned: bool
+
+
+def standings(
+    queues: Sequence[Queue], pauses: Sequence[Pause], configured: Collection[str]
+) -> list[Standing]:
+    """Every destination that is configured or still has something waiting."""
+    paused = {pause.destination: pause for pause in pauses if pause.ended_at is None}
+    waiting = {queue.destination: queue for queue in queues}
+    names = [*configured, *sorted(waiting.keys() - set(configured))]
+    return [
+        Standing(
+            waiting.get(name, Queue(name, 0, None)),
+            paused.get(name),
+            orphaned=name not in configured,
+        )
+        for name in names
+        if name in configured or waiting[name].pending
+    ]
+
+
+def orphan_advice(standing: Standing) -> str:
+    """What to do with deliveries whose destination is not configured any more."""
+    name, count = standing.queue.destination, standing.queue.pending
+    return (
+        f"{count} deliveries wait for {name!r}, which is not configured: "
+        f"receiver deliveries move --destination {name} --to OTHER, "
+        f"or receiver deliveries cancel --destination {name}"
+    )

@@ -1,0 +1,78 @@
+"""
+What is logged: one wide line per event and per attempt.
+
+JSON where a machine reads, colours on a terminal.  Fields that are declared secret
+here are stars wherever they appear.
+"""
+
+import json
+import logging
+import sys
+from typing import Any, Literal
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+MASKED = frozenset(
+    {"authorization", "cookie", "password", "secret", "secrets", "smtp", "token"}
+)
+"""Fields whose values never appear."""
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["auto", "console", "json"]
+_encode = json.JSONEncoder(
+    separators=(",", ":"), ensure_ascii=False, default=str
+).encode
+
+
+def configure(level: Level = "info", style: Format = "auto") -> None:
+    """Send all logging, our own and the libraries', to standard error."""
+    console = style == "console" or (style == "auto" and sys.stderr.isatty())
+    numeric = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[*_shared(), *(_console() if console else _json())],
+        wrapper_class=structlog.make_filtering_bound_logger(numeric),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    logging.basicConfig(
+        level=max(numeric, logging.WARNING),
+        stream=sys.stderr,
+        format="%(name)s: %(message)s",
+    )
+
+
+def get() -> FilteringBoundLogger:
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def mask(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    """Replace what is declared secret."""
+    for name in MASKED.intersection(fields):
+        fields[name] = "***"
+    return fields
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        mask,
+    ]
+
+
+def _console() -> list[Processor]:
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+
+
+def _json() -> list[Processor]:
+    return [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(serializer=_serialize),
+    ]
+
+
+def _serialize(fields: Any, **_: Any) -> str:
+    return _encode(fields)

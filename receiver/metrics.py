@@ -1,0 +1,92 @@
+"""
+Counters and their Prometheus text form.
+
+Counting is in memory; a scrape reads counters and never scans a table.  Label values
+are configured names and fixed words only, so their number is bounded.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_SECONDS = (
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1,
+    5,
+    30,
+    300,
+    3600,
+)
+
+
+class Metrics:
+    """All of them, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        source = ("source",)
+        self.received = self._counter("received", "Requests to a source path.", source)
+        self.accepted = self._counter("accepted", "Events stored.", source)
+        self.duplicates = self._counter(
+            "duplicates", "Requests whose event was stored already.", source
+        )
+        self.rejected = self._counter(
+            "rejected", "Requests refused, by code.", ("source", "code")
+        )
+        self.route_failures = self._counter(
+            "route_failures", "Conditions that failed when evaluated.", ("route",)
+        )
+        self.attempts = self._counter(
+            "attempts", "Attempts at deliveries, by outcome.", ("destination", "result")
+        )
+        self.delivered_after = Histogram(
+            "receiver_accept_to_delivered_seconds",
+            "From accepting an event to its delivery being confirmed.",
+            ("destination",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.pending = self._gauge(
+            "pending_deliveries", "Deliveries that wait or are being attempted."
+        )
+        self.oldest = self._gauge(
+            "oldest_pending_seconds", "Age of the oldest pending delivery; 0 if none."
+        )
+        self.paused = self._gauge(
+            "destination_paused", "1 while a destination is paused."
+        )
+
+    def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
+        return Counter(f"receiver_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"receiver_{name}", text, ("destination",), registry=self.registry)
+
+    def set_queue(
+        self, destination: str, pending: int, oldest_at: datetime | None, now: datetime
+    ) -> None:
+        """What waits for one destination, as of now."""
+        age = (now - oldest_at).total_seconds() if oldest_at else 0.0
+        self.pending.labels(destination).set(pending)
+        self.oldest.labels(destination).set(max(0.0, age))
+
+    def text(self) -> bytes:
+        """The exposition format, version 0.0.4."""
+        return generate_latest(self.registry)

@@ -1,0 +1,43 @@
+"""When to try again, or that we are done (pure)."""
+
+from datetime import datetime, timedelta
+
+from receiver.models import Delivery, Outcome, Status, Step
+from receiver.settings import RetryPolicy
+
+JITTER = 0.2
+"""A wait is lengthened by up to this share of itself, so that retries spread out."""
+
+LONGEST_WAIT = timedelta(days=1)
+
+
+def next_step(
+    policy: RetryPolicy,
+    delivery: Delivery,
+    outcome: Outcome,
+    *,
+    now: datetime,
+    paused: timedelta,
+    jitter: float,
+) -> Step:
+    """
+    What follows an attempt that ended `now`.
+
+    `paused` is how long the destination was paused since the round began; it does not
+    count as age.  `jitter` is a random number from 0 to 1.
+    """
+    if outcome.ok:
+        return Step(Status.DELIVERED, now)
+    if outcome.pause:  # not this delivery's fault: it waits until somebody resumes
+        return Step(Status.PENDING, now, outcome.pause)
+    if outcome.permanent:
+        return Step(Status.DEAD, now, "trying again cannot help")
+    made = delivery.round_attempts + 1
+    if made >= policy.max_attempts:
+        return Step(Status.DEAD, now, f"given up after {made} attempts")
+    if now - delivery.round_started_at - paused >= policy.max_age:
+        return Step(Status.DEAD, now, f"given up after {policy.max_age}")
+    wait = policy.waits[min(made, len(policy.waits)) - 1]
+    if outcome.retry_after_s is not None:
+        wait = timedelta(seconds=min(outcome.retry_after_s, 86_400))
+    return Step(Status.PENDING, now + min(wait * (1 + JITTER * jitter), LONGEST_WAIT))

@@ -1,0 +1,433 @@
+"""
+The store in one SQLite file, owned by one process.
+
+WAL with `synchronous=FULL`: a commit is on the disk before anybody is told of it.
+One connection writes, in groups (`group`); one reads what is due, one everything
+else.  Claims are in memory (`claims`): they must not outlive the process anyway.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from receiver import clock, ids
+from receiver.clock import to_ms
+from receiver.errors import NotFound, StoreBusy, StoreUnusable
+from receiver.models import (
+    Attempt,
+    Claim,
+    Decision,
+    Event,
+    Rejection,
+    Scalar,
+    Step,
+    Variant,
+)
+from receiver.stores import Added, Claimed, Queue
+from receiver.stores.sqlite import reads, writes
+from receiver.stores.sqlite.claims import Claims, RecentEvents, fitting
+from receiver.stores.sqlite.errors import translated
+from receiver.stores.sqlite.group import GroupCommit, Operation
+from receiver.stores.sqlite.lock import FileLock
+from receiver.stores.sqlite.migrate import migrate
+from receiver.stores.sqlite.names import add_decisions, add_names
+from receiver.stores.sqlite.reader import SqliteReader, connect
+from receiver.stores.sqlite.rows import (
+    DELIVERY_COLUMNS,
+    STATE_NUMBERS,
+    Row,
+    delivery_from_row,
+    headers_to_text,
+    to_json,
+)
+
+MAX_WAITING_BYTES = 128 * 1024 * 1024
+CACHED_EVENT_BYTES = 16 * 1024 * 1024
+CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer, larger checkpoints write less
+FREE_SPACE_LOOK_S = 1.0
+
+
+class SqliteStore(SqliteReader):
+    """Implements `receiver.stores.Store`; make it with `SqliteStore.open`."""
+
+    def __init__(
+        self,
+        path: Path,
+        lock: FileLock,
+        group: GroupCommit,
+        connections: Sequence[aiosqlite.Connection],
+        min_free_bytes: int,
+    ) -> None:
+        writer, due, reader = connections
+        super().__init__(reader)
+        self.path = path
+        self._lock = lock
+        self._group = group
+        self._writer = writer
+        self._due = due
+        self._ids = ids.IdSource()
+        self._claims = Claims()
+        self._claiming: dict[int, asyncio.Lock] = {}
+        self._recent = RecentEvents(CACHED_EVENT_BYTES)
+        self._pending: dict[int, int] = {}
+        self._min_free_bytes = min_free_bytes
+        self._free_looked_at = float("-inf")
+
+    # -- life
+
+    @classmethod
+    async def open(cls, path: Path, min_free_bytes: int = 0) -> "SqliteStore":
+        """See `receiver.stores.open_store`."""
+        if not path.parent.is_dir():
+            raise StoreUnusable(f"the folder {path.parent} does not exist")
+        lock = FileLock(path)
+        connections: list[aiosqlite.Connection] = []
+        try:
+            async with translated():
+                connections.append(writer := await connect(path, "rwc"))
+                await migrate(writer)
+                await writer.execute("PRAGMA synchronous = FULL")
+                await writer.execute_fetchall(
+                    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"
+                )
+                connections.append(await connect(path, "ro"))
+                connections.append(await connect(path, "ro"))
+                group = GroupCommit(writer, max_bytes=MAX_WAITING_BYTES)
+                store = cls(path, lock, group, connections, min_free_bytes)
+                await store._start()
+        except BaseException:
+            for connection in connections:
+                await connection.close()
+            lock.release()
+            raise
+        return store
+
+    async def _start(self) -> None:
+        await self._names.load(self._reader)
+        self._pending = await reads.pending(self._reader)
+        for table in ("events", "deliveries", "replays", "rejections"):
+            rows = await self._due.execute_fetchall(f"SELECT max(id) FROM {table}")
+            self._ids.advance(next(iter(rows))[0] or 0)
+
+    async def close(self) -> None:
+        await self._group.close()
+        for connection in (self._writer, self._due):
+            await connection.close()
+        await super().close()
+        self._lock.release()
+
+    async def ping(self) -> None:
+        self._look_at_free_space()
+        await self._write(writes.beat, to_ms(clock.now()))
+
+    # -- accepting
+
+    async def add(
+        self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
+    ) -> Added:
+        self._look_at_free_space()
+        await self._know_names(event.source, event.provider, event.type)
+        if decision not in self._names.decision_numbers:
+            await self._know_names(*decision.destinations)
+            await self._write(add_decisions, decision)
+            await self._names.load(self._reader)
+        item = self._new_event(event, decision, facts)
+        added: Added = await self._write(writes.add_events, item, len(event.body) + 1)
+        if added.created:
+            for _, _, destination, _ in item.deliveries:
+                self._count(destination, 1)
+            self._recent.put(item.id, replace(event, id=added.event_id))
+        return added
+
+    def _new_event(
+        self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
+    ) -> writes.NewEvent:
+        numbers = self._names.numbers
+        fan_out = len(decision.destinations)
+        number = self._ids.take(event.received_at, 1 + fan_out)
+        received_at = to_ms(event.received_at)
+        key = f"{event.source}\0{event.key}".encode()
+        row = (
+            number,
+            numbers[event.source],
+            numbers[event.provider],
+            numbers[event.type],
+            STATE_NUMBERS[event.state],
+            event.final,
+            self._names.decision_numbers[decision],
+            fan_out,
+            to_ms(event.occurred_at) if event.occurred_at else None,
+            received_at,
+            event.subject,
+            event.key,
+            event.origin,
+            to_json(facts),
+            to_json(event.query),
+            headers_to_text(event.headers),
+            0,
+            event.body,
+        )
+        deliveries = [
+            (number + 1 + i, number, numbers[name], received_at)
+            for i, name in enumerate(decision.destinations)
+        ]
+        return writes.NewEvent(
+            number,
+            blake2b(key, digest_size=16).digest(),
+            blake2b(event.body, digest_size=16).digest(),
+            row,
+            deliveries,
+        )
+
+    async def add_variant(self, variant: Variant) -> None:
+        row = (
+            ids.number("evt", variant.event_id),
+            blake2b(variant.body, digest_size=16).digest(),
+            variant.kind,
+            to_ms(variant.received_at),
+            variant.body,
+        )
+        await self._write(writes.add_variants, row, len(variant.body))
+
+    async def add_rejections(self, rejections: Sequence[Rejection]) -> None:
+        rows = [
+            (
+                self._ids.take(rejection.received_at),
+                rejection.source,
+                rejection.code,
+                rejection.message,
+                to_ms(rejection.received_at),
+                to_json(rejection.query),
+                headers_to_text(rejection.headers),
+                rejection.body_bytes,
+                rejection.body,
+            )
+            for rejection in rejections
+        ]
+        size = sum(len(rejection.body) for rejection in rejections)
+        await self._write(writes.add_rejections, rows, size)
+
+    # -- delivering
+
+    async def claim(
+        self,
+        destination: str,
+        *,
+        owner: str,
+        now: datetime,
+        limit: int,
+        max_bytes: int,
+        lease_s: float,
+    ) -> Claimed:
+        number = self._names.numbers.get(destination)
+        if number is None:
+            return Claimed((), None)
+        # One look at a time: what is recorded while we look must not be taken again.
+        async with self._claiming.setdefault(number, asyncio.Lock()), translated():
+            held = self._claims.held(number)
+            rows = await self._due_rows(number, now, limit + len(held))
+            free = [row for row in rows if row[0] not in held][:limit]
+            chosen = fitting(free, max_bytes)
+            tokens = [
+                self._claims.take(number, row[0], owner, lease_s, manual=row[8])
+                for row in chosen
+            ]
+            try:
+                events = await self._events_of(chosen)
+            except BaseException:
+                for row, token in zip(chosen, tokens, strict=True):
+                    self._claims.end(number, row[0], token)
+                raise
+            next_due = None
+            if len(chosen) < len(free):
+                next_due = now  # more is due than fits
+            elif len(chosen) < limit:
+                next_due = await self._next_due(number, now)
+        return Claimed(
+            [
+                Claim(token, delivery_from_row(row, self._names.names), events[row[1]])
+                for token, row in zip(tokens, chosen, strict=True)
+            ],
+            next_due,
+        )
+
+    async def _due_rows(self, destination: int, now: datetime, limit: int) -> list[Row]:
+        rows = await self._due.execute_fetchall(
+            f"SELECT {DELIVERY_COLUMNS}, length(e.body) FROM deliveries d"
+            " INDEXED BY deliveries_due JOIN events e ON e.id = d.event_id"
+            " WHERE d.status = 0 AND d.destination_id = ? AND d.due_at <= ?"
+            " ORDER BY d.due_at, d.id LIMIT ?",
+            (destination, to_ms(now), limit),
+        )
+        return list(rows)
+
+    async def _next_due(self, destination: int, after: datetime) -> datetime | None:
+        rows = await self._due.execute_fetchall(
+            "SELECT min(due_at) FROM deliveries INDEXED BY deliveries_due"
+            " WHERE status = 0 AND destination_id = ? AND due_at > ?",
+            (destination, to_ms(after)),
+        )
+        due_at = next(iter(rows))[0]
+        return None if due_at is None else clock.from_ms(due_at)
+
+    async def _events_of(self, rows: Sequence[Row]) -> dict[int, Event]:
+        found = {row[1]: self._recent.get(row[1]) for row in rows}
+        missing = [number for number, event in found.items() if event is None]
+        if missing:
+            read = await reads.events_by_number(self._due, self._names, missing)
+            for number, stored in read.items():
+                self._recent.put(number, stored.event)
+                found[number] = stored.event
+        return {number: event for number, event in found.items() if event}
+
+    async def record(self, claim: Claim, attempt: Attempt, step: Step) -> bool:
+        delivery = ids.number("dlv", claim.delivery.id)
+        destination = self._names.numbers[claim.delivery.destination]
+        held = self._claims.find(destination, delivery, claim.token)
+        if held is None:
+            return False
+        item = writes.NewRecord(delivery, held.manual, attempt, step)
+        if await self._write(writes.record_attempts, item):
+            self._count(destination, -1)
+        self._claims.end(destination, delivery, claim.token)
+        return True
+
+    async def release(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            destination = self._names.numbers[claim.delivery.destination]
+            delivery = ids.number("dlv", claim.delivery.id)
+            self._claims.end(destination, delivery, claim.token)
+
+    async def forget_claims(self, owner: str) -> None:
+        self._claims.forget(owner)
+
+    # -- mending
+
+    async def retry(self, deliveries: Sequence[str], now: datetime) -> int:
+        changed = await self._change(writes.retry, deliveries, now)
+        for _, destination, status in changed:
+            self._count(destination, 1 if status else 0)
+        return len(changed)
+
+    async def cancel(self, deliveries: Sequence[str], now: datetime) -> int:
+        changed = await self._change(writes.cancel, deliveries, now)
+        for _, destination, status in changed:
+            self._count(destination, 0 if status else -1)
+        return len(changed)
+
+    async def _change(
+        self, operation: Any, deliveries: Sequence[str], now: datetime
+    ) -> Sequence[tuple[int, int, int]]:
+        numbers = [ids.number("dlv", delivery) for delivery in deliveries]
+        changed: Sequence[tuple[int, int, int]] = await self._write(
+            operation, (numbers, to_ms(now))
+        )
+        if len(changed) < len(numbers):
+            unchanged = set(numbers) - {delivery for delivery, _, _ in changed}
+            for number in sorted(unchanged)[:1]:  # one that is not there is an error
+                await self.delivery(ids.public("dlv", number))
+        return changed
+
+    async def create_replay(self, asked: Mapping[str, object], now: datetime) -> str:
+        number = self._ids.take(now)
+        await self._write(writes.add_replays, (number, to_ms(now), to_json(asked)))
+        return ids.public("rpl", number)
+
+    async def add_replayed(
+        self,
+        replay_id: str,
+        wanted: Sequence[tuple[str, str, datetime]],
+        *,
+        as_new: bool,
+        now: datetime,
+    ) -> int:
+        if not wanted:
+            return 0
+        await self._know_names(*{destination for _, destination, _ in wanted})
+        events = {ids.number("evt", event) for event, _, _ in wanted}
+        sources = await self._sources_of(sorted(events))
+        first = self._ids.take(now, len(wanted))
+        rows = [
+            (
+                first + i,
+                ids.number("evt", event),
+                self._names.numbers[destination],
+                sources[ids.number("evt", event)],
+                to_ms(due),
+            )
+            for i, (event, destination, due) in enumerate(wanted)
+        ]
+        item = writes.NewReplayed(ids.number("rpl", replay_id), as_new, rows)
+        added: int = await self._write(writes.add_replayed, item, len(rows) * 64)
+        for _, _, destination, _, _ in rows:
+            self._count(destination, 1)
+        return added
+
+    async def _sources_of(self, events: Sequence[int]) -> dict[int, int]:
+        found: dict[int, int] = {}
+        for start in range(0, len(events), 500):
+            chunk = events[start : start + 500]
+            marks = ", ".join("?" * len(chunk))
+            sql = f"SELECT id, source_id FROM events WHERE id IN ({marks})"
+            found |= {
+                row[0]: row[1]
+                for row in await self._reader.execute_fetchall(sql, chunk)
+            }
+        for event in events:
+            if event not in found:
+                raise NotFound(f"there is no event {ids.public('evt', event)}")
+        return found
+
+    async def pause(self, destination: str, reason: str, now: datetime) -> bool:
+        await self._know_names(destination)
+        number = self._names.numbers[destination]
+        changed: bool = await self._write(writes.pause, (number, to_ms(now), reason))
+        return changed
+
+    async def resume(self, destination: str, now: datetime) -> bool:
+        number = self._names.numbers.get(destination, -1)
+        changed: bool = await self._write(writes.resume, (number, to_ms(now)))
+        return changed
+
+    # -- looking
+
+    async def queues(self) -> Sequence[Queue]:
+        async with translated():
+            return await reads.queues(self._reader, self._names, self._pending)
+
+    # -- steps
+
+    async def _write(self, operation: Operation, item: Any, size: int = 0) -> Any:
+        return await self._group.submit(operation, item, size)
+
+    async def _know_names(self, *names: str) -> None:
+        """Give names their numbers before the rows that carry them: rare, so apart."""
+        unknown = [name for name in names if name not in self._names.numbers]
+        if unknown:
+            await asyncio.gather(*(self._write(add_names, name) for name in unknown))
+            await self._names.load(self._reader)
+
+    def _count(self, destination: int, change: int) -> None:
+        self._pending[destination] = self._pending.get(destination, 0) + change
+
+    def _look_at_free_space(self) -> None:
+        """
+        Keep room for recording outcomes, which must go on when intake has stopped.
+
+        Raises:
+            StoreBusy: less than the configured space is free.
+        """
+        now = clock.monotonic()
+        if now - self._free_looked_at > FREE_SPACE_LOOK_S:
+            space = os.statvfs(self.path.parent)
+            self._has_room = space.f_bavail * space.f_frsize >= self._min_free_bytes
+            self._free_looked_at = now
+        if not self._has_room:
+            raise StoreBusy(f"the disk of {self.path} is nearly full")

@@ -1,0 +1,48 @@
+"""The driver's exceptions in our words, translated once, here."""
+
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from receiver.errors import StoreBusy, StoreError, StoreUnusable
+
+_WORDS = {
+    sqlite3.SQLITE_BUSY: (StoreBusy, "another process holds the store's lock"),
+    sqlite3.SQLITE_LOCKED: (StoreBusy, "another connection holds the store's lock"),
+    sqlite3.SQLITE_FULL: (StoreError, "the disk is full"),
+    sqlite3.SQLITE_READONLY: (StoreError, "the store's file cannot be written"),
+    sqlite3.SQLITE_IOERR: (StoreError, "the disk failed"),
+    sqlite3.SQLITE_CANTOPEN: (StoreError, "the store's file cannot be opened"),
+    sqlite3.SQLITE_CORRUPT: (StoreUnusable, "the store's file is damaged"),
+    sqlite3.SQLITE_NOTADB: (StoreUnusable, "the file is not a SQLite database"),
+}
+
+
+def code_of(error: BaseException) -> int | None:
+    """SQLite's primary result code, where the error has one."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code & 0xFF if isinstance(code, int) else None
+
+
+def concerns_all(error: BaseException) -> bool:
+    """Whether the surroundings failed (disk, lock), rather than one row's values."""
+    return code_of(error) in _WORDS or isinstance(error, sqlite3.ProgrammingError)
+
+
+def translate(error: BaseException) -> StoreError:
+    """A StoreError that says what happened, the driver's error as its cause."""
+    if isinstance(error, StoreError):
+        return error
+    kind, words = _WORDS.get(code_of(error) or -1, (StoreError, "the store failed"))
+    translated = kind(f"{words} ({error})")
+    translated.__cause__ = error
+    return translated
+
+
+@asynccontextmanager
+async def translated() -> AsyncIterator[None]:
+    """Raise the driver's errors as StoreErrors."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise translate(error) from error

@@ -1,0 +1,137 @@
+"""Looking into a SQLite store: one connection that cannot write."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import aiosqlite
+
+from receiver.errors import StoreUnusable
+from receiver.models import Attempt, Delivery, Pause, Rejection, Variant
+from receiver.stores import (
+    DeliveryFilter,
+    EventFilter,
+    Queue,
+    StoredEvent,
+    Tally,
+    Totals,
+)
+from receiver.stores.sqlite import reads
+from receiver.stores.sqlite.errors import translated
+from receiver.stores.sqlite.migrate import check
+from receiver.stores.sqlite.names import Names
+
+BUSY_TIMEOUT_S = 2.0
+
+
+async def connect(path: Path, mode: str) -> aiosqlite.Connection:
+    """Open a file with `mode` ro, rw or rwc; transactions begin only when we say so."""
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return await aiosqlite.connect(
+        uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+    )
+
+
+class SqliteReader:
+    """Implements `receiver.stores.Reader`; make it with `SqliteReader.open`."""
+
+    def __init__(self, reader: aiosqlite.Connection) -> None:
+        self._reader = reader
+        self._names = Names()
+
+    @classmethod
+    async def open(cls, path: Path) -> "SqliteReader":
+        """See `receiver.stores.open_reader`."""
+        if not path.exists():
+            raise StoreUnusable(
+                f"there is no store at {path}; start one with: receiver serve"
+            )
+        async with translated():
+            reader = await connect(path, "ro")
+            try:
+                if await check(reader) == 0:
+                    raise StoreUnusable(f"{path} is empty; start with: receiver serve")
+            except BaseException:
+                await reader.close()
+                raise
+        return cls(reader)
+
+    async def close(self) -> None:
+        await self._reader.close()
+
+    async def event(self, event_id: str) -> StoredEvent:
+        async with translated():
+            return await reads.event(self._reader, await self._known(), event_id)
+
+    async def events(
+        self,
+        where: EventFilter,
+        *,
+        limit: int,
+        after: str | None = None,
+        newest_first: bool = True,
+    ) -> Sequence[StoredEvent]:
+        async with translated():
+            return await reads.events(
+                self._reader, await self._known(), where, limit, after, newest_first
+            )
+
+    async def count_events(self, where: EventFilter) -> int:
+        async with translated():
+            return await reads.count_events(self._reader, where)
+
+    async def variants(self, event_id: str) -> Sequence[Variant]:
+        async with translated():
+            return await reads.variants(self._reader, event_id)
+
+    async def delivery(self, delivery_id: str) -> Delivery:
+        async with translated():
+            return await reads.delivery(self._reader, await self._known(), delivery_id)
+
+    async def deliveries(
+        self,
+        where: DeliveryFilter,
+        *,
+        limit: int,
+        after: str | None = None,
+        newest_first: bool = True,
+    ) -> Sequence[Delivery]:
+        async with translated():
+            return await reads.deliveries(
+                self._reader, await self._known(), where, limit, after, newest_first
+            )
+
+    async def attempts(self, delivery_id: str) -> Sequence[Attempt]:
+        async with translated():
+            return await reads.attempts(self._reader, delivery_id)
+
+    async def rejections(
+        self, *, source: str | None, limit: int, after: str | None = None
+    ) -> Sequence[Rejection]:
+        async with translated():
+            return await reads.rejections(self._reader, source, limit, after)
+
+    async def rejection(self, rejection_id: str) -> Rejection:
+        async with translated():
+            return await reads.rejection(self._reader, rejection_id)
+
+    async def pauses(self) -> Sequence[Pause]:
+        async with translated():
+            return await reads.pauses(self._reader, await self._known())
+
+    async def queues(self) -> Sequence[Queue]:
+        async with translated():
+            waiting = await reads.pending(self._reader)
+            return await reads.queues(self._reader, await self._known(), waiting)
+
+    async def ledger(self) -> Sequence[Tally]:
+        async with translated():
+            return await reads.ledger(self._reader, await self._known())
+
+    async def totals(self) -> Totals:
+        async with translated():
+            return await reads.totals(self._reader)
+
+    async def _known(self) -> Names:
+        """The names, with those that were added since we last looked."""
+        await self._names.load(self._reader)
+        return self._names

@@ -1,0 +1,315 @@
+"""
+What is read: pages of events and deliveries, queues, the ledger.
+
+Each function is given a connection that never writes and the names it needs; in WAL
+mode readers see the last commit and hold nobody up.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import aiosqlite
+
+from receiver import ids
+from receiver.clock import from_ms
+from receiver.errors import NotFound
+from receiver.models import Attempt, Delivery, Pause, Rejection, Status, Variant
+from receiver.stores import (
+    DeliveryFilter,
+    EventFilter,
+    Queue,
+    StoredEvent,
+    Tally,
+    Totals,
+)
+from receiver.stores.sqlite.names import Names
+from receiver.stores.sqlite.rows import (
+    DELIVERY_COLUMNS,
+    EVENT_COLUMNS,
+    STATUS_NUMBERS,
+    STATUSES,
+    attempt_from_row,
+    delivery_from_row,
+    event_from_row,
+    moment,
+    rejection_from_row,
+)
+
+_REJECTION_COLUMNS = (
+    "id, source, code, message, received_at, query, headers, body_bytes, body"
+)
+_OLDEST_SCAN = 1_000
+"""Overdue retries looked at before the oldest fresh delivery is taken as not there."""
+
+Conditions = list[tuple[str, tuple[Any, ...]]]
+
+
+async def events_by_number(
+    db: aiosqlite.Connection, names: Names, numbers: Sequence[int]
+) -> dict[int, StoredEvent]:
+    marks = ", ".join("?" * len(numbers))
+    rows = await db.execute_fetchall(
+        f"SELECT {EVENT_COLUMNS} FROM events e WHERE e.id IN ({marks})",
+        numbers,
+    )
+    return {row[0]: event_from_row(row, names.names, names.decisions) for row in rows}
+
+
+async def event(db: aiosqlite.Connection, names: Names, event_id: str) -> StoredEvent:
+    number = ids.number("evt", event_id)
+    found = await events_by_number(db, names, [number])
+    if number not in found:
+        raise NotFound(f"there is no event {event_id}")
+    return found[number]
+
+
+async def events(
+    db: aiosqlite.Connection,
+    names: Names,
+    where: EventFilter,
+    limit: int,
+    after: str | None,
+    newest_first: bool,
+) -> list[StoredEvent]:
+    conditions = _event_conditions(where)
+    if after is not None:
+        compare = "<" if newest_first else ">"
+        conditions.append((f"e.id {compare} ?", (ids.number("evt", after),)))
+    clause, values = _where(conditions)
+    order = "DESC" if newest_first else "ASC"
+    rows = await db.execute_fetchall(
+        f"SELECT {EVENT_COLUMNS} FROM events e {clause} ORDER BY e.id {order} LIMIT ?",
+        (*values, limit),
+    )
+    return [event_from_row(row, names.names, names.decisions) for row in rows]
+
+
+async def count_events(db: aiosqlite.Connection, where: EventFilter) -> int:
+    clause, values = _where(_event_conditions(where))
+    return await _number(db, f"SELECT count(*) FROM events e {clause}", values)
+
+
+def _event_conditions(where: EventFilter) -> Conditions:
+    conditions: Conditions = []
+    if where.source is not None:
+        sql = "e.source_id IN (SELECT id FROM names WHERE name = ?)"
+        conditions.append((sql, (where.source,)))
+    if where.type is not None:
+        sql = "e.type_id IN (SELECT id FROM names WHERE name GLOB ?)"
+        conditions.append((sql, (where.type,)))
+    if where.subject is not None:
+        conditions.append(("e.subject = ?", (where.subject,)))
+    return conditions + _time_conditions("e.id", where.since, where.until)
+
+
+def _time_conditions(
+    column: str, since: datetime | None, until: datetime | None
+) -> Conditions:
+    conditions: Conditions = []
+    if since is not None:
+        conditions.append((f"{column} >= ?", (ids.floor(since),)))
+    if until is not None:
+        conditions.append((f"{column} < ?", (ids.floor(until),)))
+    return conditions
+
+
+async def variants(db: aiosqlite.Connection, event_id: str) -> list[Variant]:
+    rows = await db.execute_fetchall(
+        "SELECT kind, received_at, body FROM variants WHERE event_id = ?"
+        " ORDER BY received_at",
+        (ids.number("evt", event_id),),
+    )
+    return [Variant(event_id, kind, from_ms(at), body) for kind, at, body in rows]
+
+
+async def delivery(
+    db: aiosqlite.Connection, names: Names, delivery_id: str
+) -> Delivery:
+    rows = list(
+        await db.execute_fetchall(
+            f"SELECT {DELIVERY_COLUMNS} FROM deliveries d WHERE d.id = ?",
+            (ids.number("dlv", delivery_id),),
+        )
+    )
+    if not rows:
+        raise NotFound(f"there is no delivery {delivery_id}")
+    return delivery_from_row(rows[0], names.names)
+
+
+async def deliveries(
+    db: aiosqlite.Connection,
+    names: Names,
+    where: DeliveryFilter,
+    limit: int,
+    after: str | None,
+    newest_first: bool,
+) -> list[Delivery]:
+    conditions = _time_conditions("d.id", where.since, where.until)
+    if where.status is not None:  # written out, so that partial indexes apply
+        conditions.append((f"d.status = {STATUS_NUMBERS[where.status]}", ()))
+    if where.destination is not None:
+        sql = "d.destination_id = (SELECT id FROM names WHERE name = ?)"
+        conditions.append((sql, (where.destination,)))
+    if where.event_id is not None:
+        number = ids.number("evt", where.event_id)
+        sql = (
+            "d.id IN (SELECT id FROM deliveries WHERE id > ?1 AND id <= ?1 +"
+            " (SELECT fan_out FROM events WHERE id = ?1) UNION ALL SELECT id"
+            " FROM deliveries WHERE event_id = ?1 AND replay_id IS NOT NULL)"
+        )
+        conditions.append((sql.replace("?1", str(number)), ()))
+    if after is not None:
+        compare = "<" if newest_first else ">"
+        conditions.append((f"d.id {compare} ?", (ids.number("dlv", after),)))
+    clause, values = _where(conditions)
+    order = "DESC" if newest_first else "ASC"
+    rows = await db.execute_fetchall(
+        f"SELECT {DELIVERY_COLUMNS} FROM deliveries d {clause}"
+        f" ORDER BY d.id {order} LIMIT ?",
+        (*values, limit),
+    )
+    return [delivery_from_row(row, names.names) for row in rows]
+
+
+async def attempts(db: aiosqlite.Connection, delivery_id: str) -> list[Attempt]:
+    rows = await db.execute_fetchall(
+        "SELECT number, manual, started_at, duration_us, result, status_code, detail,"
+        " response FROM attempts WHERE delivery_id = ? ORDER BY number",
+        (ids.number("dlv", delivery_id),),
+    )
+    return [attempt_from_row(row) for row in rows]
+
+
+async def rejections(
+    db: aiosqlite.Connection, source: str | None, limit: int, after: str | None
+) -> list[Rejection]:
+    conditions: Conditions = []
+    if source is not None:
+        conditions.append(("source = ?", (source,)))
+    if after is not None:
+        conditions.append(("id < ?", (ids.number("rej", after),)))
+    clause, values = _where(conditions)
+    rows = await db.execute_fetchall(
+        f"SELECT {_REJECTION_COLUMNS} FROM rejections {clause} ORDER BY id DESC LIMIT ?",
+        (*values, limit),
+    )
+    return [rejection_from_row(row) for row in rows]
+
+
+async def rejection(db: aiosqlite.Connection, rejection_id: str) -> Rejection:
+    rows = list(
+        await db.execute_fetchall(
+            f"SELECT {_REJECTION_COLUMNS} FROM rejections WHERE id = ?",
+            (ids.number("rej", rejection_id),),
+        )
+    )
+    if not rows:
+        raise NotFound(f"there is no rejection {rejection_id} (any more)")
+    return rejection_from_row(rows[0])
+
+
+async def pauses(db: aiosqlite.Connection, names: Names) -> list[Pause]:
+    rows = await db.execute_fetchall(
+        "SELECT destination_id, started_at, ended_at, reason FROM pauses ORDER BY id"
+    )
+    return [
+        Pause(names.names[number], from_ms(start), moment(end), reason)
+        for number, start, end, reason in rows
+    ]
+
+
+async def pending(db: aiosqlite.Connection) -> dict[int, int]:
+    """Pending deliveries by destination, counted in the index of what is due."""
+    rows = await db.execute_fetchall(
+        "SELECT destination_id, count(*) FROM deliveries INDEXED BY deliveries_due"
+        " WHERE status = 0 GROUP BY destination_id"
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+async def queues(
+    db: aiosqlite.Connection, names: Names, waiting: dict[int, int]
+) -> list[Queue]:
+    """The oldest of each destination by two look-ups, whatever the number waiting."""
+    found: list[Queue] = []
+    for destination, count in sorted(waiting.items()):
+        oldest = await _oldest(db, destination) if count else None
+        at = ids.made_at(oldest) if oldest is not None else None
+        found.append(Queue(names.names[destination], count, at))
+    return found
+
+
+async def _oldest(db: aiosqlite.Connection, destination: int) -> int | None:
+    retrying = await db.execute_fetchall(
+        "SELECT id FROM deliveries INDEXED BY deliveries_retrying"
+        " WHERE destination_id = ? AND status = 0 AND attempts > 0 ORDER BY id LIMIT 1",
+        (destination,),
+    )
+    fresh = await db.execute_fetchall(
+        "SELECT id FROM (SELECT id, attempts FROM deliveries INDEXED BY deliveries_due"
+        " WHERE destination_id = ? AND status = 0 ORDER BY due_at LIMIT ?)"
+        " WHERE attempts = 0 LIMIT 1",
+        (destination, _OLDEST_SCAN),
+    )
+    return min((row[0] for row in (*retrying, *fresh)), default=None)
+
+
+async def ledger(db: aiosqlite.Connection, names: Names) -> list[Tally]:
+    decided: Counter[tuple[int, int]] = Counter()
+    for source, decision, count in await db.execute_fetchall(
+        "SELECT source_id, decision_id, count(*) FROM events GROUP BY 1, 2"
+    ):
+        for name in names.decisions[decision].destinations:
+            decided[source, names.numbers[name]] += count
+    for source, destination, count in await db.execute_fetchall(
+        "SELECT source_id, destination_id, sum(deliveries) FROM replayed GROUP BY 1, 2"
+    ):
+        decided[source, destination] += count
+    by_status: dict[tuple[int, int], Counter[Status]] = {}
+    for source, destination, status, count in await db.execute_fetchall(
+        "SELECT e.source_id, d.destination_id, d.status, count(*) FROM deliveries d"
+        " LEFT JOIN events e ON e.id = d.event_id GROUP BY 1, 2, 3"
+    ):
+        found = by_status.setdefault((source, destination), Counter())
+        found[STATUSES[status]] += count
+    return [
+        Tally(
+            names.names.get(source, "(no event)"),
+            names.names[destination],
+            decided[source, destination],
+            by_status.get((source, destination), Counter()),
+        )
+        for source, destination in sorted({*decided, *by_status})
+    ]
+
+
+async def totals(db: aiosqlite.Connection) -> Totals:
+    rows = await db.execute_fetchall(
+        "SELECT count(*), coalesce(sum(fan_out), 0) FROM events"
+    )
+    [(event_count, fan_out)] = rows
+    return Totals(
+        events=event_count,
+        fan_out=fan_out,
+        variants=await _number(db, "SELECT count(*) FROM variants"),
+        rejections=await _number(db, "SELECT count(*) FROM rejections"),
+        routed_deliveries=await _number(
+            db, "SELECT count(*) FROM deliveries WHERE replay_id IS NULL"
+        ),
+    )
+
+
+def _where(conditions: Conditions) -> tuple[str, tuple[Any, ...]]:
+    if not conditions:
+        return "", ()
+    values = tuple(value for _, several in conditions for value in several)
+    return "WHERE " + " AND ".join(sql for sql, _ in conditions), values
+
+
+async def _number(
+    db: aiosqlite.Connection, sql: str, values: tuple[Any, ...] = ()
+) -> int:
+    rows = list(await db.execute_fetchall(sql, values))
+    return int(rows[0][0])

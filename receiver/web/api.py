@@ -1,0 +1,167 @@
+"""
+What changes things, as JSON under `/api/v1`: for the commands, on the Unix socket.
+
+Every answer is JSON; a refusal is `{"error": {"code", "message"}}`.  Reading is not
+here: commands read the store themselves.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from receiver import clock, replay
+from receiver.errors import Conflict, NotFound, ReceiverError, StoreError
+from receiver.routing import Router
+from receiver.settings import Settings
+from receiver.stores import Store
+from receiver.web import refuse
+
+MOST_IDS = 1_000
+"""Ids in one request; whoever has more asks again."""
+
+Wake = Callable[[tuple[str, ...]], None]
+
+
+class Api:
+    """Retry, cancel, replay, pause, resume."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        wake: Wake,
+        pauses_changed: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._store = store
+        self._wake = wake
+        self._pauses_changed = pauses_changed
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        self._settings = settings
+        self._router = Router(settings.routes)
+
+    def app(self) -> Starlette:
+        """The routes, with errors rendered."""
+        post = ["POST"]
+        return Starlette(
+            routes=[
+                Route("/api/v1/deliveries/retry", self.retry, methods=post),
+                Route("/api/v1/deliveries/cancel", self.cancel, methods=post),
+                Route("/api/v1/replays", self.create_replay, methods=post),
+                Route("/api/v1/replays/{id}/events", self.replay_events, methods=post),
+                Route("/api/v1/destinations/{name}/pause", self.pause, methods=post),
+                Route("/api/v1/destinations/{name}/resume", self.resume, methods=post),
+            ],
+            exception_handlers={HTTPException: refuse, ReceiverError: _explain},
+        )
+
+    async def retry(self, request: Request) -> Response:
+        """`{"ids": [...]}`: a new round for each; `{"changed": n}`."""
+        ids = _ids(await _json(request), "ids")
+        changed = await self._store.retry(ids, clock.now())
+        self._wake(tuple(self._settings.destinations))
+        return JSONResponse({"changed": changed})
+
+    async def cancel(self, request: Request) -> Response:
+        """`{"ids": [...]}`: none is tried again; `{"changed": n}`."""
+        ids = _ids(await _json(request), "ids")
+        return JSONResponse({"changed": await self._store.cancel(ids, clock.now())})
+
+    async def create_replay(self, request: Request) -> Response:
+        """`{"asked": {...}}`, kept as it is; `{"id": "rpl_..."}`."""
+        asked = (await _json(request)).get("asked")
+        if not isinstance(asked, dict):
+            raise Conflict("asked is not an object")
+        replay_id = await self._store.create_replay(asked, clock.now())  # pyright: ignore[reportUnknownArgumentType]
+        return JSONResponse({"id": replay_id}, 201)
+
+    async def replay_events(self, request: Request) -> Response:
+        """
+        `{"events": [...], "to": [...], "as_new": false, "per_second": null, "due_at": null}`
+
+        Answers `{"deliveries": n, "due_at": where the next step goes on}`.
+        """
+        body = await _json(request)
+        to = _ids(body, "to") if body.get("to") else ()
+        for name in to:
+            if name not in self._settings.destinations:
+                raise NotFound(f"there is no destination {name!r}")
+        now = clock.now()
+        rate, due_at = body.get("per_second"), body.get("due_at")
+        added = await replay.add(
+            self._store,
+            self._router,
+            request.path_params["id"],
+            _ids(body, "events"),
+            to=to,
+            as_new=body.get("as_new") is True,
+            per_second=float(rate)
+            if isinstance(rate, int | float) and rate > 0
+            else None,
+            due_at=datetime.fromisoformat(due_at) if isinstance(due_at, str) else now,
+            now=now,
+        )
+        self._wake(added.destinations)
+        answer = {
+            "deliveries": added.deliveries,
+            "due_at": added.next_due_at.isoformat(),
+        }
+        return JSONResponse(answer)
+
+    async def pause(self, request: Request) -> Response:
+        """`{"reason": "..."}`; `{"changed": true}`, or false if it was paused."""
+        name = self._known(request)
+        reason = str((await _json(request)).get("reason") or "paused by hand")[:500]
+        changed = await self._store.pause(name, reason, clock.now())
+        await self._pauses_changed()
+        return JSONResponse({"changed": changed})
+
+    async def resume(self, request: Request) -> Response:
+        """`{"changed": true}`, or false if it was not paused."""
+        changed = await self._store.resume(self._known(request), clock.now())
+        await self._pauses_changed()
+        return JSONResponse({"changed": changed})
+
+    def _known(self, request: Request) -> str:
+        name: str = request.path_params["name"]
+        if name not in self._settings.destinations:
+            known = ", ".join(self._settings.destinations) or "none"
+            raise NotFound(f"there is no destination {name!r}; configured: {known}")
+        return name
+
+
+async def _json(request: Request) -> Mapping[str, Any]:
+    try:
+        found = await request.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise HTTPException(400, "the body is not a JSON object")
+    return found  # pyright: ignore[reportUnknownVariableType]
+
+
+def _ids(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    found = body.get(name)
+    if not isinstance(found, list) or not all(isinstance(i, str) for i in found):  # pyright: ignore[reportUnknownVariableType]
+        raise HTTPException(400, f"{name} is not a list of texts")
+    if len(found) > MOST_IDS:  # pyright: ignore[reportUnknownArgumentType]
+        raise HTTPException(400, f"{name} has more than {MOST_IDS} entries")
+    return tuple(found)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+
+
+async def _explain(_: Request, error: Exception) -> Response:
+    status, code = 500, "error"
+    if isinstance(error, NotFound):
+        status, code = 404, "not_found"
+    elif isinstance(error, Conflict):
+        status, code = 409, "conflict"
+    elif isinstance(error, StoreError):
+        status, code = 503, "not_stored"
+    return JSONResponse({"error": {"code": code, "message": str(error)}}, status)

@@ -1,0 +1,70 @@
+"""Is it alive, can it store, and what has it counted."""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from receiver import clock
+from receiver.errors import StoreError
+from receiver.metrics import CONTENT_TYPE, Metrics
+from receiver.stores import Store
+
+READY_FOR_S = 1.0
+"""Being ready is found out at most once in this time: it costs a commit."""
+
+
+class Health:
+    """`/healthz`, `/readyz` and `/metrics`."""
+
+    def __init__(
+        self,
+        store: Store,
+        metrics: Metrics,
+        paused: Callable[[], Mapping[str, bool]],
+    ) -> None:
+        self._store = store
+        self._metrics = metrics
+        self._paused = paused
+        self._asked_at = float("-inf")
+        self._problem = ""
+        self.stopping = False
+
+    def routes(self) -> list[Route]:
+        endpoints: dict[str, Callable[[Request], Awaitable[Response]]] = {
+            "/healthz": self.alive,
+            "/readyz": self.ready,
+            "/metrics": self.metrics,
+        }
+        return [Route(path, endpoint) for path, endpoint in endpoints.items()]
+
+    async def alive(self, _: Request) -> Response:
+        """The process answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, _: Request) -> Response:
+        """The store takes a commit, and we are not stopping."""
+        now = clock.monotonic()
+        if now - self._asked_at > READY_FOR_S:
+            try:
+                await self._store.ping()
+                self._problem = ""
+            except StoreError as error:
+                self._problem = str(error)
+            self._asked_at = now
+        problem = "stopping" if self.stopping else self._problem
+        if problem:
+            return JSONResponse({"status": "not ready", "reason": problem}, 503)
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(self, _: Request) -> Response:
+        """Prometheus's text format."""
+        now = clock.now()
+        for queue in await self._store.queues():
+            self._metrics.set_queue(
+                queue.destination, queue.pending, queue.oldest_at, now
+            )
+        for name, paused in self._paused().items():
+            self._metrics.paused.labels(name).set(paused)
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)

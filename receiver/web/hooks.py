@@ -1,0 +1,182 @@
+"""
+The source paths: the hot path, in front of everything else.
+
+    look up the path -> read the body, bounded -> ingest.accept -> answer
+
+Plain ASGI: a route and request object for each webhook would cost more than verifying
+it.  Answers are `{"status": ..., "id": ...}` or `{"error": {"code", "message"}}`.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope, Send
+
+from receiver import clock, logs
+from receiver.errors import Rejected, StoreError
+from receiver.ingest import Intake
+from receiver.models import Request
+from receiver.settings import Settings, Source
+
+RETRY_AFTER = (b"retry-after", b"2")
+"""With a 503: our senders' own schedules are seconds long, so ours is short too."""
+
+DRAINED_BYTES = 16 * 1024 * 1024
+"""How much of a body that is too large is read and thrown away before the answer."""
+
+_JSON = (b"content-type", b"application/json")
+_ALLOW = (b"allow", b"POST")
+_CLOSE = (b"connection", b"close")
+
+
+class Hooks:
+    """Answers requests to source paths."""
+
+    def __init__(self, settings: Settings, intake: Intake) -> None:
+        self._intake = intake
+        self._waiting_bytes = 0
+        self.stopping = False
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        self._max_body = settings.server.max_body_bytes
+        self._max_waiting = settings.server.max_waiting_bytes
+        self._sources = {source.path: source for source in settings.sources.values()}
+
+    def source(self, path: str) -> Source | None:
+        """The source at this path, if there is one."""
+        return self._sources.get(path)
+
+    async def __call__(
+        self, source: Source, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["method"] != "POST":
+            await _refuse_method(source, scope, send)
+            return
+        headers = _headers(scope)
+        held = _Held()
+        try:
+            body = await self._body(headers, receive, held)
+            if body is None:
+                return  # the client went away
+            request = Request(headers, _query(scope), body, clock.now())
+            answer = await self._intake.accept(source, request)
+        except Rejected as rejected:
+            close = (_CLOSE,) if rejected.code == "body_too_large" else ()
+            await _error(send, rejected.status, rejected.code, rejected.message, *close)
+        except StoreError as error:
+            logs.get().error("store.failed", source=source.name, error=str(error))
+            message = "it could not be stored; send it again"
+            await _error(send, 503, "not_stored", message, RETRY_AFTER)
+        else:
+            known = b',"id":"%s"' % answer.id.encode() if answer.id else b""
+            await _answer(
+                send, 200, b'{"status":"%s"%s}' % (answer.word.encode(), known)
+            )
+
+    async def _body(
+        self, headers: Mapping[str, str], receive: Receive, held: "_Held"
+    ) -> bytes | None:
+        """
+        The whole body, counted in `held` while it grows; None if the client left.
+
+        Raises:
+            Rejected: it is too large, or there is no room for it now.
+        """
+        if self.stopping:
+            raise Rejected(503, "stopping", "the receiver is stopping; send it again")
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self._max_body:
+            raise await self._too_large(receive)
+        parts: list[bytes] = []
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part: bytes = message.get("body", b"")
+            parts.append(part)
+            held.bytes += len(part)
+            self._waiting_bytes += len(part)
+            if held.bytes > self._max_body:
+                parts.clear()
+                raise await self._too_large(receive)
+            if self._waiting_bytes > self._max_waiting:
+                raise Rejected(503, "busy", "too much is being received; send it again")
+            if not message.get("more_body", False):
+                return part if len(parts) == 1 else b"".join(parts)
+
+    async def _too_large(self, receive: Receive) -> Rejected:
+        """
+        Read on a little before answering: a client that is still sending when we
+        close would see a reset connection instead of the answer.
+        """
+        left = DRAINED_BYTES
+        while left > 0:
+            message = await receive()
+            left -= len(message.get("body", b""))
+            if message["type"] == "http.disconnect" or not message.get("more_body"):
+                break
+        limit = self._max_body
+        return Rejected(413, "body_too_large", f"the body is larger than {limit} bytes")
+
+
+@dataclass(slots=True)
+class _Held:
+    """How many bytes of one request are in memory."""
+
+    bytes: int = 0
+
+
+def _headers(scope: Scope) -> Mapping[str, str]:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _query(scope: Scope) -> Mapping[str, str]:
+    raw = scope["query_string"]
+    if not raw:
+        return {}
+    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
+
+
+async def _refuse_method(source: Source, scope: Scope, send: Send) -> None:
+    message = (
+        f"this is the webhook address of the source {source.name!r}: "
+        "it takes signed POST requests, so register it with the provider"
+    )
+    await _error(
+        send, 405, "method_not_allowed", message, _ALLOW, head=scope["method"] == "HEAD"
+    )
+
+
+async def _error(
+    send: Send,
+    status: int,
+    code: str,
+    message: str,
+    *headers: tuple[bytes, bytes],
+    head: bool = False,
+) -> None:
+    if status == 503 and RETRY_AFTER not in headers:
+        headers = (*headers, RETRY_AFTER)
+    body = json.dumps({"error": {"code": code, "message": message}}).encode()
+    await _answer(send, status, body, *headers, head=head)
+
+
+async def _answer(
+    send: Send,
+    status: int,
+    body: bytes,
+    *headers: tuple[bytes, bytes],
+    head: bool = False,
+) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    start: dict[str, Any] = {"type": "http.response.start", "status": status}
+    await send(start | {"headers": [_JSON, length, *headers]})
+    await send({"type": "http.response.body", "body": b"" if head else body})

@@ -1,0 +1,357 @@
+"""A Slack channel: what is posted, and what Slack's answers mean."""
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from receiver.destinations import Parcel
+from receiver.destinations.slack import Slack, SlackSettings, render
+from receiver.models import Delivery, Event, Result, Secret, State, Status, Trigger
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
+PATH = "/services/T000/B000/secretsecret"
+
+
+def event(body: bytes | str | dict[str, Any] = b"{}", **changes: Any) -> Event:
+    raw = json.dumps(body) if isinstance(body, dict) else body
+    given: dict[str, Any] = {
+        "id": "evt_0000000000000001",
+        "source": "sora2",
+        "provider": "sora2",
+        "key": "k",
+        "type": "batch.completed",
+        "subject": "bat_1",
+        "state": State.PARTIAL,
+        "final": True,
+        "occurred_at": NOW,
+        "received_at": NOW,
+        "origin": "webhook",
+        "headers": {},
+        "query": {},
+        "body": raw.encode() if isinstance(raw, str) else raw,
+    }
+    return Event(**{**given, **changes})
+
+
+def parcel(sent: Event) -> Parcel:
+    delivery = Delivery(
+        id="dlv_0000000000000001",
+        event_id=sent.id,
+        destination="ops",
+        status=Status.PENDING,
+        attempts=0,
+        created_at=NOW,
+        due_at=NOW,
+        settled_at=None,
+        replay_id=None,
+        sent_as=sent.id,
+        trigger=Trigger.SCHEDULED,
+        round_attempts=0,
+        round_started_at=NOW,
+        progress="",
+    )
+    return Parcel(sent, delivery, 1, Trigger.SCHEDULED, NOW)
+
+
+def batch(count: int) -> Event:
+    """A batch of `count` items, half of which failed, with awkward texts."""
+    items = [
+        {"item_id": f"item_{n}", "status": "failed", "error": "<&>" * 200}
+        if n % 2
+        else {
+            "item_id": f"item_{n}",
+            "status": "succeeded",
+            "video_url": f"https://cdn.example.com/v/{n}.mp4?a=1&b=" + "2" * 400,
+        }
+        for n in range(count)
+    ]
+    ledger = {"reserved": 10 * count, "settled": 5 * count, "refunded": 5 * count}
+    summary = {"total": count, "succeeded": count // 2, "failed": count // 2}
+    return event({"items": items, "ledger": ledger, "summary": summary})
+
+
+def texts(block: dict[str, Any]) -> list[dict[str, Any]]:
+    found = [block["text"]] if "text" in block else []
+    return [*found, *block.get("fields", ()), *block.get("elements", ())]
+
+
+def units(text: str) -> int:
+    return len(text.encode("utf-16-le")) // 2
+
+
+LONGEST = {"header": 150, "section": 3000, "context": 3000}
+
+
+def fault(payload: dict[str, Any]) -> str:
+    """What Slack would answer: `ok`, or the word for the limit that is broken."""
+    blocks = payload["blocks"]
+    everything = [text for block in blocks for text in texts(block)]
+    total = sum(units(text["text"]) for text in everything)
+    if not payload.get("text"):
+        return "no_text"
+    if total + units(payload["text"]) > 12_000:
+        return "msg_blocks_too_long"
+    wrong = len(blocks) > 50 or not all(text["text"].strip() for text in everything)
+    for block in blocks:
+        fields = block.get("fields", ())
+        longest = LONGEST[block["type"]]
+        wrong |= any(units(text["text"]) > longest for text in texts(block))
+        wrong |= len(fields) > 10 or any(units(f["text"]) > 2000 for f in fields)
+        wrong |= len(block.get("elements", ())) > 10 or not texts(block)
+        wrong |= block["type"] == "header" and block["text"]["type"] != "plain_text"
+    return "invalid_blocks" if wrong else "ok"
+
+
+@dataclass
+class StandIn:
+    """Answers as Slack does: with a word in plain text."""
+
+    url: str = ""
+    answer: tuple[int, str, dict[str, str]] | None = None
+    posted: list[dict[str, Any]] = field(default_factory=list)
+
+    async def take(self, request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            return web.Response(status=400, text="invalid_payload")
+        payload = await request.json()
+        if self.answer:
+            status, text, headers = self.answer
+            return web.Response(status=status, text=text, headers=headers)
+        word = fault(payload)
+        if word != "ok":
+            return web.Response(status=400, text=word)
+        self.posted.append(payload)
+        return web.Response(text="ok")
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    found = StandIn()
+    app = web.Application()
+    app.router.add_post(PATH, found.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.url = f"http://127.0.0.1:{runner.addresses[0][1]}{PATH}"
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def slack(stand_in: StandIn) -> AsyncIterator[Slack]:
+    made = Slack(SlackSettings(name="ops", type="slack", url=Secret(stand_in.url)))
+    yield made
+    await made.close()
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in SAMPLES.glob("sora2-*.json"))
+)
+async def test_every_sora2_event_is_posted(slack, stand_in, name):
+    body = (SAMPLES / f"{name}.json").read_bytes()
+
+    outcome = await slack.send(parcel(event(body)))
+
+    assert outcome.result is Result.OK
+    assert outcome.status_code == 200
+    assert len(stand_in.posted) == 1
+
+
+@pytest.mark.parametrize("count", [0, 1, 10, 1000])
+async def test_a_batch_of_any_size_stays_within_slacks_limits(slack, stand_in, count):
+    outcome = await slack.send(parcel(batch(count)))
+
+    assert outcome.ok, outcome.detail
+    assert len(stand_in.posted) == 1
+
+
+def test_failed_items_come_before_the_numbers_and_the_results():
+    body = (SAMPLES / "sora2-batch-completed.json").read_bytes()
+
+    blocks = render(event(body))["blocks"]
+
+    assert [block["type"] for block in blocks] == [
+        "header",
+        "section",
+        "section",
+        "section",
+        "section",
+        "context",
+    ]
+    assert blocks[0]["text"]["text"] == "⚠️ Batch bat_1 finished with failures"
+    assert blocks[2]["text"]["text"] == (
+        "*What went wrong*\n• *item_002*: Model timeout (timeout) [sku: PROD-002]"
+    )
+    assert blocks[3]["fields"][0]["text"] == "*Videos*\n10"
+    assert blocks[4]["text"]["text"] == (
+        "*Results*\n• <https://cdn.sora2aivideos.com/v/abc123.mp4|item_001>"
+    )
+    assert "Request: order-12345" in blocks[5]["elements"][0]["text"]
+
+
+def test_what_did_not_fit_is_counted():
+    blocks = render(batch(1000))["blocks"]
+
+    shown = blocks[2]["text"]["text"]
+    named = shown.count("•")
+    assert shown.endswith(f"\n… and {500 - named} more")
+
+
+def test_an_event_cannot_mention_people_or_make_links_of_its_own():
+    hostile = "<!channel> <https://evil.example|ok> &"
+    body = {"items": [{"item_id": hostile, "status": "failed", "error": hostile}]}
+
+    payload = render(event(body, subject=hostile))
+
+    everything = json.dumps(payload)
+    assert "<!channel>" not in everything
+    assert "<https://evil" not in everything
+    assert "&lt;!channel&gt;" in payload["text"]
+    assert payload["blocks"][2]["text"]["verbatim"] is True
+
+
+@pytest.mark.parametrize("word", ["invalid_payload", "invalid_blocks", "no_text"])
+async def test_a_message_slack_cannot_take_is_given_up(slack, stand_in, word):
+    stand_in.answer = (400, word, {})
+
+    outcome = await slack.send(parcel(event()))
+
+    assert outcome.result is Result.REJECTED
+    assert outcome.permanent
+    assert not outcome.pause
+    assert word in outcome.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "advice"),
+    [
+        (403, "action_prohibited", "an administrator of the workspace must allow"),
+        (403, "invalid_token", "make a new incoming webhook"),
+        (404, "channel_not_found", "its channel is gone"),
+        (404, "no_service", "removed or disabled"),
+        (410, "channel_is_archived", "unarchive it"),
+        (400, "user_not_found", "its user is gone"),
+        (404, "<html>nobody here</html>", "the webhook does not exist"),
+    ],
+)
+async def test_a_webhook_that_cannot_work_pauses_the_destination_and_says_what_to_do(
+    slack, stand_in, status, word, advice
+):
+    stand_in.answer = (status, word, {})
+
+    outcome = await slack.send(parcel(event()))
+
+    assert advice in outcome.pause
+    assert not outcome.permanent
+    assert outcome.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("status", "word"), [(500, "rollup_error"), (503, ""), (302, "")]
+)
+async def test_trouble_at_slack_is_tried_again(slack, stand_in, status, word):
+    stand_in.answer = (status, word, {})
+
+    outcome = await slack.send(parcel(event()))
+
+    assert outcome.result is Result.HTTP_STATUS
+    assert not outcome.permanent
+    assert not outcome.pause
+
+
+async def test_a_rate_limit_is_waited_for(slack, stand_in):
+    stand_in.answer = (429, "rate_limited", {"Retry-After": "30"})
+
+    outcome = await slack.send(parcel(event()))
+
+    assert outcome.retry_after_s == 30
+    assert not outcome.permanent
+    assert not outcome.pause
+
+
+async def test_the_secret_address_is_in_no_answered_outcome(slack, stand_in):
+    stand_in.answer = (404, f"no route for {PATH}", {})
+
+    outcome = await slack.send(parcel(event()))
+
+    assert "/***" in outcome.response
+    assert "secretsecret" not in repr(outcome)
+
+
+async def test_a_refused_connection_is_named_without_the_secret_address():
+    url = Secret("http://127.0.0.1:1" + PATH)
+    slack = Slack(SlackSettings(name="ops", type="slack", url=url))
+
+    outcome = await slack.send(parcel(event()))
+    await slack.close()
+
+    assert outcome.result is Result.CONNECT
+    assert not outcome.permanent
+    assert "secretsecret" not in repr(outcome)
+
+
+@pytest.mark.parametrize("url", ["", "hooks.slack.com/x", "ftp://x/y", "https://[x"])
+def test_an_address_that_is_none_is_a_problem(url):
+    found = SlackSettings(name="ops", type="slack", url=Secret(url))
+
+    assert [key for key, *_ in found.problems()] == ["url"]
+
+
+def test_the_description_does_not_have_the_secret_path():
+    url = Secret("https://hooks.slack.com" + PATH)
+
+    found = SlackSettings(name="ops", type="slack", url=url)
+
+    assert list(found.problems()) == []
+    assert found.described() == "Slack at hooks.slack.com"
+    assert "secretsecret" not in repr(found)
+
+
+BODIES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: (
+        st.lists(inner)
+        | st.dictionaries(
+            st.text(max_size=5)
+            | st.sampled_from(
+                ["items", "summary", "ledger", "status", "error", "total", "item_id"]
+            ),
+            inner,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@given(
+    body=BODIES,
+    kind=st.text() | st.sampled_from(["batch.completed", "batch.refunded"]),
+    subject=st.text(alphabet="<>&🎬a", max_size=300),
+    state=st.sampled_from(State),
+    error=st.text(alphabet="<>&🎬 a", max_size=400),
+    failed=st.integers(0, 60),
+)
+def test_any_event_makes_a_message_that_slack_takes(
+    body, kind, subject, state, error, failed
+):
+    if isinstance(body, dict) and failed:
+        row = {"status": "failed", "error": error, "item_id": error, "metadata": body}
+        body = {**body, "items": [row] * failed}
+
+    payload = render(
+        event(json.dumps(body), type=kind, subject=subject, state=state, source=error)
+    )
+
+    assert fault(payload) == "ok"
+    json.dumps(payload, ensure_ascii=False).encode()
