@@ -14,6 +14,7 @@ could kill it for us (PR_SET_PDEATHSIG), but it alone, and not what it started.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -83,7 +84,12 @@ class Child:
             pass_fds=pass_fds,
             start_new_session=True,
         )
-        return cls(process)
+        try:
+            return cls(process)
+        except RuntimeError:  # no thread can be started, so nobody would notice its end
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
 
     @property
     def pid(self) -> int:

@@ -80,6 +80,7 @@ class Channel:
         self._pid = os.getpid()
         self._asked: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
         self._busy = False
+        self._over = False
 
     def watch(self) -> None:
         """
@@ -87,14 +88,15 @@ class Channel:
 
         In the middle of an event that is at once; it will be tried again.
         """
-        with suppress(OSError, ValueError):  # the handler closed it under us
+        with suppress(OSError, ValueError):  # the handler closed or read it
             while (frame := frames.read(self._reader)) is not None:
                 self._busy = True
                 self._asked.put(frame)
         if not self._busy:
+            self._over = True
             self._asked.put(None)
             time.sleep(GRACE_S)
-        end_group()
+        _end_group()
 
     def take(self) -> Event | None:
         """The next event, or None when there will be no more.  Blocks."""
@@ -105,9 +107,16 @@ class Channel:
         if os.getpid() != self._pid:
             os._exit(0)  # a copy that the handler forked, and that came back here
         self._busy = False
-        with suppress(OSError):  # the parent is gone; `watch` sees to that
+        try:
             self._writer.write(frames.pack(frame))
             self._writer.flush()
+        except OSError:  # the parent is gone, or the handler closed the socket
+            _end_group()
+
+    def at_exit(self) -> None:
+        """What runs last when an idle child ends by itself."""
+        if self._over and os.getpid() == self._pid:
+            _end_group()
 
 
 def main() -> None:
@@ -117,6 +126,7 @@ def main() -> None:
     sys.path[:0] = [str(Path(directory).absolute()) for directory in path]
     channel = Channel(int(fd))
     _prepare()
+    atexit.register(channel.at_exit)  # first in, so last to run
     threading.Thread(target=channel.watch, name="receiver", daemon=True).start()
     handler = load(name)
     if isinstance(handler, Frame):
@@ -260,16 +270,14 @@ def _prepare() -> None:
     os.register_at_fork(after_in_child=_forked)
     with suppress(OSError):  # Linux: when memory is short, end us and not the parent
         Path("/proc/self/oom_score_adj").write_text("500")
-    atexit.register(end_group)  # first in, so last to run
 
 
 def _forked() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    atexit.unregister(end_group)  # a fork that ends must not end us all
 
 
-def end_group() -> None:
+def _end_group() -> None:
     """Kill what the handler started, and this process."""
     os.killpg(0, signal.SIGKILL)
 

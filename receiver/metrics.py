@@ -13,6 +13,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     Histogram,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -40,6 +41,7 @@ class Metrics:
     """All of them, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = CollectorRegistry()
         source = ("source",)
         self.received = self._counter("received", "Requests to a source path.", source)

@@ -1,5 +1,6 @@
 """events and explain: what was accepted, and why it went where it went."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,7 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
     async with looking(settings_of(config)) as reader:
         stored = await reader.event(event_id)
         if raw:
-            click.get_binary_stream("stdout").write(stored.event.body)
+            sys.stdout.buffer.write(stored.event.body)
             return
         deliveries = await _deliveries(reader, event_id)
         variants = await reader.variants(event_id)

@@ -103,7 +103,7 @@ def parcel(body: bytes = b"{}", **query: object) -> Parcel:
 
 async def heard(python: Python, fifo: Fifo, **query: object) -> tuple[str, Outcome]:
     """What the handler told, and what came of it."""
-    sending = asyncio.create_task(python.send(parcel(fifo=fifo.path, **query)))
+    sending = asyncio.create_task(python.send(parcel(b"{}", fifo=fifo.path, **query)))
     told = await fifo.told()
     return told, await sending
 
@@ -516,7 +516,13 @@ asyncio.run(main())
 
 
 async def start_parent(handler: str, fifo: Fifo) -> "subprocess.Popen[bytes]":
-    argv = [sys.executable, "-c", PARENT, f"handlers:{handler}", HERE, fifo.path]
+    argv = [
+        sys.executable,
+        "-c",
+        PARENT,
+        f"handlers:{handler}",
+        *map(str, (HERE, fifo.path)),
+    ]
     return subprocess.Popen(argv)  # noqa: ASYNC220
 
 
