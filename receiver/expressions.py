@@ -15,21 +15,18 @@ from typing import Any
 from receiver.errors import ReceiverError
 from receiver.models import Reading
 
-EVENT_FIELDS = (
-    "id",
-    "key",
-    "source",
-    "provider",
-    "type",
-    "subject",
-    "state",
-    "final",
-    "occurred_at",
-    "received_at",
-    "origin",
-    "result_urls",
-    "expires_at",
+NAMES = (
+    *(
+        f"event.{name}"
+        for name in ("id", "key", "source", "provider", "type", "subject")
+    ),
+    *(f"event.{name}" for name in ("state", "final", "occurred_at", "received_at")),
+    *(f"event.{name}" for name in ("origin", "result_urls", "expires_at")),
+    "data",
+    "request.headers",
+    "request.query",
 )
+"""Every name an expression may use."""
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
@@ -83,13 +80,19 @@ def compile_condition(text: str) -> Condition:
     kind = compiled.return_type().name()
     if kind not in ("BOOL", "DYN"):
         raise ExpressionError(f"gives {kind.lower()}, not true or false")
-    _check_fields(text)
     return Condition(text, compiled)
 
 
 def context(event: Mapping[str, Any], data: Any, request: Mapping[str, Any]) -> Any:
-    """What expressions of one event are evaluated against; build it once."""
-    return _environment().Activation({"event": event, "data": data, "request": request})
+    """
+    What expressions of one event are evaluated against; build it once.
+
+    A time the event does not have is left out: an expression that needs it fails.
+    """
+    known = {name: value for name, value in event.items() if value is not None}
+    names = {f"event.{name}": value for name, value in known.items()}
+    names |= {f"request.{name}": value for name, value in request.items()}
+    return _environment().Activation({**names, "data": data})
 
 
 def event_fields(
@@ -121,19 +124,25 @@ def event_fields(
 
 @cache
 def _environment() -> Any:
+    """Every name declared with its type, so that a wrong one is found on reading."""
     from cel_expr_python import cel  # noqa: PLC0415 (15 MB that only `when` needs)
 
-    names = {"event": cel.Type.Map(cel.Type.STRING, cel.Type.DYN)}
-    return cel.NewEnv(variables=names | {"data": cel.Type.DYN, "request": cel.Type.DYN})
-
-
-def _check_fields(text: str) -> None:
-    unquoted = re.sub(r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'", '""', text)
-    for name in re.findall(r"(?<![\w.])event\.(\w+)", unquoted):
-        if name not in EVENT_FIELDS:
-            raise ExpressionError(
-                f"an event has no field {name}", "it has: " + ", ".join(EVENT_FIELDS)
-            )
+    text, anything = cel.Type.STRING, cel.Type.DYN
+    texts = ("id", "key", "source", "provider", "type", "subject", "state", "origin")
+    pairs = cel.Type.Map(text, text)
+    return cel.NewEnv(
+        variables={
+            **{f"event.{name}": text for name in texts},
+            "event.final": cel.Type.BOOL,
+            "event.received_at": cel.Type.TIMESTAMP,
+            "event.occurred_at": cel.Type.TIMESTAMP,
+            "event.expires_at": cel.Type.TIMESTAMP,
+            "event.result_urls": cel.Type.List(text),
+            "data": anything,
+            "request.headers": pairs,
+            "request.query": pairs,
+        }
+    )
 
 
 def _explained(text: str, message: str) -> ExpressionError:
@@ -146,7 +155,7 @@ def _explained(text: str, message: str) -> ExpressionError:
     near = lines[min(line, len(lines)) - 1][max(column - 1, 0) :][:40]
     hint = f"at {near!r}" if near.strip() else "it ends too early"
     if what.startswith("undeclared reference"):
-        hint += "; known: event, data, request"
+        hint += "; known: " + ", ".join(NAMES)
     return ExpressionError(f"line {line}, column {column}: {what}", hint)
 
 

@@ -41,7 +41,7 @@ class Metrics:
     """All of them, in a registry of their own."""
 
     def __init__(self) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         source = ("source",)
         self.received = self._counter("received", "Requests to a source path.", source)

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import uvloop
 
 from receiver.child import Child, Ending, Pool
 from receiver.frames import Frame
+from tests.processes import Fifo, ended
 
 WORKER = """
 import os, signal, subprocess, sys, time
@@ -56,21 +57,6 @@ async def pool(size: int = 1, idle_s: float = 60.0) -> AsyncIterator[Pool]:
         await made.close()
 
 
-async def ended(pid: int) -> None:
-    """Return when the process has ended, whosever child it is."""
-    with suppress(ProcessLookupError):
-        fd = os.pidfd_open(pid)
-        over = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(fd, over.set)
-        try:
-            async with asyncio.timeout(20):
-                await over.wait()
-        finally:
-            loop.remove_reader(fd)
-            os.close(fd)
-
-
 async def asked(made: Pool, **head: object) -> Frame:
     answer = await made.ask(Frame(head))
     assert isinstance(answer, Frame)
@@ -87,10 +73,9 @@ async def test_a_process_tells_how_it_ended():
 
 
 async def test_a_killed_process_takes_its_group_along(tmp_path: Path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    child = Child.start(["sh", "-c", f"sleep 1000 & echo $! > {fifo}; wait"])
-    started = int(await asyncio.to_thread(fifo.read_text))
+    fifo = Fifo(tmp_path / "fifo")
+    child = Child.start(["sh", "-c", f"sleep 1000 & echo $! > {fifo.path}; wait"])
+    started = int(await fifo.told())
 
     child.kill()
 
@@ -99,10 +84,9 @@ async def test_a_killed_process_takes_its_group_along(tmp_path: Path):
 
 
 async def test_what_a_process_leaves_in_its_group_ends_with_it(tmp_path: Path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    child = Child.start(["sh", "-c", f"sleep 1000 & echo $! > {fifo}"])
-    started = int(await asyncio.to_thread(fifo.read_text))
+    fifo = Fifo(tmp_path / "fifo")
+    child = Child.start(["sh", "-c", f"sleep 1000 & echo $! > {fifo.path}"])
+    started = int(await fifo.told())
 
     await child.ending
 
@@ -234,13 +218,12 @@ async def test_closing_ends_idle_workers():
 
 
 async def test_closing_ends_workers_that_run(tmp_path: Path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
+    fifo = Fifo(tmp_path / "fifo")
     async with pool() as made:
         asking = asyncio.create_task(
-            made.ask(Frame({"do": "detach", "fifo": str(fifo)}))
+            made.ask(Frame({"do": "detach", "fifo": str(fifo.path)}))
         )
-        started = int(await asyncio.to_thread(fifo.read_text))
+        started = int(await fifo.told())
 
     assert await asking == Ending(-signal.SIGKILL)
     await ended(started)
@@ -254,13 +237,12 @@ async def test_a_program_that_cannot_be_started_is_an_error():
 
 
 async def cancelling_kills_what_went_into_another_session(tmp_path: Path) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
+    fifo = Fifo(tmp_path / "fifo")
     async with pool() as made:
         asking = asyncio.create_task(
-            made.ask(Frame({"do": "detach", "fifo": str(fifo)}))
+            made.ask(Frame({"do": "detach", "fifo": str(fifo.path)}))
         )
-        started = int(await asyncio.to_thread(fifo.read_text))
+        started = int(await fifo.told())
         (pid,) = made.pids
 
         asking.cancel()

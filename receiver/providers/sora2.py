@@ -87,7 +87,10 @@ class Sora2:
     def sign(self, body: bytes, secret: Secret, now: datetime) -> Headers:
         """As documented, or as really sent where the body has that form."""
         digest = hmac_sha256_hex(secret.encode(), body)
-        data = json.loads(body)
+        try:
+            data = _table(json.loads(body))
+        except (ValueError, RecursionError):
+            data = {}  # bytes of any kind can be signed
         if "event" in data or "batch_id" not in data:
             return {DOCUMENTED: f"sha256={digest}", TIMESTAMP: iso(now)}
         return {AS_SENT: digest, BATCH_ID: str(data["batch_id"])}

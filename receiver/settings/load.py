@@ -53,7 +53,15 @@ def load(path: Path | None, real_environ: Mapping[str, str], known: Known) -> Se
     settings = _build(document, problems, known)
     if problems.found:
         raise SettingsError(problems.found)
-    return settings
+    return replace(settings, store=_beside(file, settings.store))
+
+
+def _beside(file: Path, store: StoreSettings) -> StoreSettings:
+    """A relative path is meant from the configuration's folder, not from wherever."""
+    scheme, separator, path = store.url.partition(":///")
+    if scheme != "sqlite" or not path or Path(path).is_absolute():
+        return store
+    return replace(store, url=f"{scheme}{separator}{file.parent / path}")
 
 
 def _parse(file: Path) -> dict[str, Any]:

@@ -76,6 +76,8 @@ class Hooks:
             await _answer(
                 send, 200, b'{"status":"%s"%s}' % (answer.word.encode(), known)
             )
+        finally:
+            self._waiting_bytes -= held.bytes
 
     async def _body(
         self, headers: Mapping[str, str], receive: Receive, held: "_Held"
@@ -102,23 +104,23 @@ class Hooks:
             self._waiting_bytes += len(part)
             if held.bytes > self._max_body:
                 parts.clear()
-                raise await self._too_large(receive)
+                more = message.get("more_body", False)
+                raise await self._too_large(receive, more=more)
             if self._waiting_bytes > self._max_waiting:
                 raise Rejected(503, "busy", "too much is being received; send it again")
             if not message.get("more_body", False):
                 return part if len(parts) == 1 else b"".join(parts)
 
-    async def _too_large(self, receive: Receive) -> Rejected:
+    async def _too_large(self, receive: Receive, *, more: bool = True) -> Rejected:
         """
         Read on a little before answering: a client that is still sending when we
         close would see a reset connection instead of the answer.
         """
         left = DRAINED_BYTES
-        while left > 0:
+        while more and left > 0:
             message = await receive()
             left -= len(message.get("body", b""))
-            if message["type"] == "http.disconnect" or not message.get("more_body"):
-                break
+            more = message.get("more_body", False)  # not there once the client is gone
         limit = self._max_body
         return Rejected(413, "body_too_large", f"the body is larger than {limit} bytes")
 

@@ -3,10 +3,8 @@
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 from receiver.destinations import Parcel
 from receiver.destinations.python import Python, PythonSettings
 from receiver.models import Delivery, Event, Outcome, Result, State, Status, Trigger
+from tests.processes import Fifo, ended
 
 HERE = Path(__file__).parent
 NOW = datetime(2026, 1, 24, 10, 2, 5, 123456, UTC)
@@ -42,20 +41,6 @@ async def make() -> AsyncIterator[Make]:
     yield make
     for python in made:
         await python.close()
-
-
-class Fifo:
-    """Where a handler tells the test something."""
-
-    def __init__(self, path: Path) -> None:
-        os.mkfifo(path)
-        self.path = path
-
-    async def told(self) -> str:
-        return await asyncio.to_thread(self.path.read_text)
-
-    async def tell(self) -> None:
-        await asyncio.to_thread(self.path.write_text, "go on")
 
 
 @pytest.fixture
@@ -103,24 +88,7 @@ def parcel(body: bytes = b"{}", **query: object) -> Parcel:
 
 async def heard(python: Python, fifo: Fifo, **query: object) -> tuple[str, Outcome]:
     """What the handler told, and what came of it."""
-    sending = asyncio.create_task(python.send(parcel(b"{}", fifo=fifo.path, **query)))
-    told = await fifo.told()
-    return told, await sending
-
-
-async def ended(pid: int) -> None:
-    """Return when the process has ended, whosever child it is."""
-    with suppress(ProcessLookupError):
-        fd = os.pidfd_open(pid)
-        over = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(fd, over.set)
-        try:
-            async with asyncio.timeout(20):
-                await over.wait()
-        finally:
-            loop.remove_reader(fd)
-            os.close(fd)
+    return await fifo.told_by(python.send(parcel(b"{}", fifo=fifo.path, **query)))
 
 
 @pytest.mark.parametrize(
@@ -150,10 +118,9 @@ async def test_a_body_that_is_not_json_is_given_as_bytes(make: Make, fifo: Fifo)
     python = make("tell_event")
     body = bytes(range(256))
 
-    sending = asyncio.create_task(python.send(parcel(body, fifo=fifo.path)))
-    told = await fifo.told()
+    told, outcome = await fifo.told_by(python.send(parcel(body, fifo=fifo.path)))
 
-    assert (await sending).ok
+    assert outcome.ok
     assert repr(body) in told
 
 
@@ -161,10 +128,9 @@ async def test_a_body_of_four_mebibytes_is_given_whole(make: Make, fifo: Fifo):
     python = make("tell_data")
     body = b'"' + b"x" * (4 * 1024 * 1024 - 2) + b'"'
 
-    sending = asyncio.create_task(python.send(parcel(body, fifo=fifo.path)))
-    told = await fifo.told()
+    told, outcome = await fifo.told_by(python.send(parcel(body, fifo=fifo.path)))
 
-    assert (await sending).ok
+    assert outcome.ok
     assert len(told) == len(body)
 
 
@@ -437,38 +403,6 @@ async def test_a_stop_that_reaches_all_processes_breaks_off_no_event(
     assert os.getsid(pid) == pid != os.getsid(0)
 
 
-async def test_programs_that_a_handler_starts_can_be_terminated(make: Make, fifo: Fifo):
-    told, _ = await heard(make("tell_signal_dispositions"), fifo)
-
-    assert told == "True\n"
-
-
-async def test_a_child_loads_nothing_that_the_handler_does_not_need(
-    make: Make, tmp_path: Path, fifo: Fifo
-):
-    (tmp_path / "small.py").write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "def on_event(event):\n"
-        "    Path(event.query['fifo']).write_text(' '.join(sys.modules))\n"
-    )
-
-    told, _ = await heard(make("small:on_event", path=tmp_path), fifo)
-
-    heavy = {"asyncio", "ssl", "aiohttp", "receiver.settings", "receiver.destinations"}
-    assert not heavy & set(told.split())
-
-
-async def test_the_configured_directories_come_before_all_others(
-    make: Make, tmp_path: Path
-):
-    (tmp_path / "tomllib.py").write_text("def loads(event): raise ValueError('mine')")
-
-    outcome = await make("tomllib:loads", path=tmp_path).send(parcel())
-
-    assert outcome.detail == "ValueError: mine"
-
-
 async def test_closing_leaves_no_process_behind(make: Make, fifo: Fifo):
     python = make("tell_pid")
     told, _ = await heard(python, fifo)
@@ -477,84 +411,6 @@ async def test_closing_leaves_no_process_behind(make: Make, fifo: Fifo):
 
     await ended(int(told))
     assert not python.pool.pids
-
-
-async def test_an_idle_process_ends_as_programs_do(make: Make, tmp_path: Path):
-    (tmp_path / "tidy.py").write_text(
-        "import atexit, pathlib\n"
-        f"atexit.register(pathlib.Path({str(tmp_path / 'tidied')!r}).touch)\n"
-        "def on_event(event): pass\n"
-    )
-    python = make("tidy:on_event", path=tmp_path)
-    await python.send(parcel())
-
-    await python.close()
-
-    assert (tmp_path / "tidied").exists()
-
-
-PARENT = """
-import asyncio, sys
-from receiver.child import Pool
-from receiver.child_main import event_to_frame
-from receiver.frames import Frame
-
-argv = [sys.executable, "-P", "-m", "receiver.child_main", sys.argv[1], sys.argv[2]]
-head = dict.fromkeys(
-    ("id", "source", "provider", "key", "type", "subject", "final", "origin"), ""
-)
-head |= dict.fromkeys(("occurred_at", "received_at", "expires_at"))
-head |= {"state": "failed", "headers": {}, "query": {"fifo": sys.argv[3]}}
-head |= {"result_urls": []}
-
-async def main():
-    await Pool(argv, 1).ask(Frame(head))
-    await asyncio.sleep(1000)
-
-asyncio.run(main())
-"""
-
-
-async def start_parent(handler: str, fifo: Fifo) -> "subprocess.Popen[bytes]":
-    argv = [
-        sys.executable,
-        "-c",
-        PARENT,
-        f"handlers:{handler}",
-        *map(str, (HERE, fifo.path)),
-    ]
-    return subprocess.Popen(argv)  # noqa: ASYNC220
-
-
-async def test_a_running_child_ends_when_its_parent_is_killed(fifo: Fifo):
-    parent = await start_parent("start_and_block", fifo)
-    child, started = map(int, (await fifo.told()).split())
-
-    parent.kill()
-
-    await ended(child)
-    await ended(started)
-    assert parent.wait() == -signal.SIGKILL
-
-
-async def test_a_child_in_an_endless_loop_ends_when_its_parent_is_killed(fifo: Fifo):
-    parent = await start_parent("loop_for_ever", fifo)
-    child = int(await fifo.told())
-
-    parent.kill()
-
-    await ended(child)
-    assert parent.wait() == -signal.SIGKILL
-
-
-async def test_an_idle_child_ends_when_its_parent_is_killed(fifo: Fifo):
-    parent = await start_parent("tell_pid", fifo)
-    child = int(await fifo.told())
-
-    parent.kill()
-
-    await ended(child)
-    assert parent.wait() == -signal.SIGKILL
 
 
 async def test_a_process_that_cannot_be_started_is_an_error_that_is_tried_again(

@@ -1,0 +1,425 @@
+"""
+demo: the whole thing in a minute.
+
+A real `receiver serve` in a process of its own, real sockets, a temporary store, and
+destinations that misbehave a little.  Every line printed is observed: an answer, a
+request that arrived, a line the server logged.
+"""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any, cast
+
+import aiohttp
+import click
+
+from receiver import clock
+from receiver.cli.common import looking, settings_of, waits, writing
+from receiver.cli.output import clean, coloured
+from receiver.cli.stand_ins import http_server, smtp_server
+from receiver.cli.status import show_ledger
+from receiver.ledger import Ledger
+from receiver.models import Secret
+from receiver.providers import PROVIDERS
+
+BURST = 200
+FAILURES = 2
+PATIENCE_S = 30.0
+
+CONFIG = """\
+[server]
+port = 0
+log_format = "json"
+
+[store]
+url = "sqlite:///receiver.db"
+
+[sources.sora2]
+provider = "sora2"
+path = "/webhook/sora2"
+secrets = ["${SORA2_WEBHOOK_SECRET}"]
+
+[destinations.app]
+type = "http"
+url = "${APP_URL}"
+retry = { waits = ["1s", "2s"] }
+
+[destinations.ops]
+type = "slack"
+url = "${SLACK_WEBHOOK_URL}"
+
+[destinations.finance]
+type = "email"
+smtp = "${SMTP_URL}"
+from = "receiver@example.com"
+to = ["finance@example.com"]
+
+[[routes]]
+name = "everything"
+source = "sora2"
+to = ["app"]
+
+[[routes]]
+name = "trouble"
+source = "sora2"
+types = ["batch.completed", "batch.failed"]
+when = 'event.state in ["failed", "partial"]'
+to = ["ops"]
+
+[[routes]]
+name = "money"
+source = "sora2"
+types = ["batch.refunded"]
+to = ["finance"]
+"""
+
+
+@dataclass
+class Scene:
+    """What was seen so far; `news` is notified of everything new."""
+
+    started: float
+    secret: Secret
+    folder: Path
+    url: str = ""
+    failures_left: int = FAILURES
+    slack: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    mails: list[EmailMessage] = field(default_factory=list[EmailMessage])
+    replayed: list[str] = field(default_factory=list[str])
+    delivered: set[str] = field(default_factory=set[str])
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def say(self, who: str, text: str) -> None:
+        """One line of the story, with its time."""
+        after = f"{clock.monotonic() - self.started:6.2f} s"
+        who = click.style(f"{who:>9}", fg="cyan")
+        click.echo(f"{click.style(after, dim=True)} {who}  {text}")
+
+    def chapter(self, title: str) -> None:
+        click.secho(f"\n{title}", bold=True)
+
+    async def until(self, what: str, ready: Any) -> None:
+        """
+        Raises:
+            click.ClickException: it did not happen in time.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not ready():
+                    self.news.clear()
+                    await self.news.wait()
+        except TimeoutError:
+            raise click.ClickException(
+                f"{what} did not happen in {PATIENCE_S:g} s"
+            ) from None
+
+
+@click.command()
+@click.option("--keep", is_flag=True, help="Leave it running afterwards, until Ctrl-C.")
+@waits
+async def demo(keep: bool) -> None:
+    """
+    Start a real server with local destinations, be the provider, and tell what happens.
+
+    Nothing to configure; nothing is left behind.
+
+    \b
+    Examples:
+      receiver demo
+      receiver demo --keep
+    """
+    with tempfile.TemporaryDirectory(prefix="receiver-demo-") as name:
+        scene = Scene(clock.monotonic(), Secret(secrets.token_hex(32)), Path(name))
+        async with AsyncExitStack() as stack:
+            await _set_up(scene, stack)
+            await _documented(scene)
+            await _repeats_and_forgeries(scene)
+            await _burst(scene)
+            await _settle(scene)
+            _show_messages(scene)
+            await _prove(scene)
+            await _replay(scene)
+            _what_next(scene, keep)
+            if keep:
+                await _wait_for_interrupt()
+
+
+async def _set_up(scene: Scene, stack: AsyncExitStack) -> None:
+    scene.chapter("A real server, and three places to deliver to")
+    app = await stack.enter_async_context(http_server(_app_arrived(scene)))
+    slack = await stack.enter_async_context(http_server(_slack_arrived(scene)))
+    smtp = await stack.enter_async_context(smtp_server(_mail_arrived(scene)))
+    (scene.folder / "receiver.toml").write_text(CONFIG)
+    variables = {
+        "SORA2_WEBHOOK_SECRET": scene.secret,
+        "APP_URL": f"{app}/batches",
+        "SLACK_WEBHOOK_URL": f"{slack}/services/demo",
+        "SMTP_URL": smtp,
+    }
+    lines = "".join(f"{key}={value}\n" for key, value in variables.items())
+    (scene.folder / ".env").write_text(lines)
+    await stack.enter_async_context(_server(scene))
+    scene.say("receiver", f"listens at {scene.url}/webhook/sora2")
+    scene.say(
+        "app", f"takes every event at {app}/batches, and will fail {FAILURES} times"
+    )
+    scene.say("ops", f"a Slack channel at {slack}, for failed and partial batches")
+    scene.say("finance", f"a mailbox at {smtp}, for refunds")
+
+
+@asynccontextmanager
+async def _server(scene: Scene) -> AsyncIterator[None]:
+    """`receiver serve` in the scene's folder, its log read line by line."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "receiver",
+        "-c",
+        str(scene.folder / "receiver.toml"),
+        "serve",
+        cwd=scene.folder,
+        env={**os.environ},
+        stderr=asyncio.subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is ours to pass on
+    )
+    reading = asyncio.create_task(
+        _follow(scene, cast("asyncio.StreamReader", process.stderr))
+    )
+    try:
+        await scene.until("the server's start", lambda: scene.url or reading.done())
+        if not scene.url:
+            raise click.ClickException("the server did not start")
+        yield
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+        await reading
+
+
+async def _follow(scene: Scene, log: asyncio.StreamReader) -> None:
+    async for raw in log:
+        try:
+            line = json.loads(raw)
+        except ValueError:
+            scene.say("receiver", clean(raw.decode(errors="replace").rstrip()))
+            continue
+        _tell(scene, line)
+        scene.news.set()
+    scene.news.set()
+
+
+def _tell(scene: Scene, line: Mapping[str, Any]) -> None:
+    """What the server logged, as a line of the story."""
+    match line.get("event"):
+        case "receiver.ready":
+            scene.url = line["url"]
+        case "delivery.attempted":
+            result = coloured("ok" if line["result"] == "ok" else "failed")
+            text = f"attempt {line['attempt']} of {line['type']}: {result}"
+            if line["status"] == "delivered":
+                scene.delivered.add(line["id"])
+            else:
+                text += f" ({line['detail']}), {line['status']}, again at {line['next_at'][11:19]}"
+            scene.say(f"-> {line['destination']}", text)
+        case _:
+            pass
+
+
+def _app_arrived(scene: Scene) -> Any:
+    def arrived(headers: Mapping[str, str], _: bytes) -> int:
+        if "receiver-replay" in headers:
+            scene.replayed.append(headers["webhook-id"])
+            scene.news.set()
+        if scene.failures_left:
+            scene.failures_left -= 1
+            return 503
+        return 200
+
+    return arrived
+
+
+def _slack_arrived(scene: Scene) -> Any:
+    def arrived(_: Mapping[str, str], body: bytes) -> int:
+        scene.slack.append(json.loads(body))
+        return 200
+
+    return arrived
+
+
+def _mail_arrived(scene: Scene) -> Any:
+    return scene.mails.append
+
+
+async def _post(
+    client: aiohttp.ClientSession, body: bytes, headers: Mapping[str, str]
+) -> tuple[int, dict[str, Any]]:
+    headers = {"content-type": "application/json", **headers}
+    async with client.post("/webhook/sora2", data=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+def _client(scene: Scene) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        scene.url, connector=aiohttp.TCPConnector(limit=0)
+    )  # one connection for each request of the burst
+
+
+def _signed(scene: Scene, body: bytes) -> Mapping[str, str]:
+    return PROVIDERS["sora2"].sign(body, scene.secret, clock.now())
+
+
+async def _send(
+    scene: Scene, label: str, body: bytes, headers: Mapping[str, str]
+) -> None:
+    async with _client(scene) as client:
+        status, answer = await _post(client, body, headers)
+    error = answer.get("error", {})
+    word = answer.get("status") or f"refused: {error.get('code')}"
+    rest = answer.get("id") or error.get("message", "")
+    scene.say("provider", f"{label} {status} {coloured(word)} {rest}")
+
+
+async def _documented(scene: Scene) -> None:
+    scene.chapter(
+        "The provider reports on a batch: five documented events, one as really sent"
+    )
+    samples = PROVIDERS["sora2"].samples("bat_demo0000001", clock.now())
+    for name, body in samples.items():
+        if name != "as-sent":
+            await _send(scene, f"{name:<16}", body, _signed(scene, body))
+    flat = PROVIDERS["sora2"].samples(
+        "7f3f1d0e-0000-4000-8000-00000000demo", clock.now()
+    )
+    await _send(
+        scene, "flat, as sent   ", flat["as-sent"], _signed(scene, flat["as-sent"])
+    )
+
+
+async def _repeats_and_forgeries(scene: Scene) -> None:
+    scene.chapter("It sends one again; somebody else tries to, too")
+    body = PROVIDERS["sora2"].samples("bat_demo0000002", clock.now())["batch.failed"]
+    signed = _signed(scene, body)
+    await _send(scene, "batch.failed    ", body, signed)
+    await _send(scene, "the same again  ", body, signed)
+    forged = body.replace(b'"total":10', b'"total":99')
+    await _send(scene, "one byte changed", forged, signed)
+    await _send(scene, "no signature    ", body, {})
+    await _send(scene, "its test ping   ", b'{"event":"test"}', {})
+
+
+async def _burst(scene: Scene) -> None:
+    scene.chapter(f"{BURST} copies of one event at the same moment")
+    body = PROVIDERS["sora2"].samples("bat_demo0000003", clock.now())["batch.created"]
+    signed = _signed(scene, body)
+    started = clock.monotonic()
+    async with _client(scene) as client:
+        answers = await asyncio.gather(
+            *(_post(client, body, signed) for _ in range(BURST))
+        )
+    took = (clock.monotonic() - started) * 1000
+    words = Counter(str(answer["status"]) for _, answer in answers)
+    ids = {answer["id"] for _, answer in answers}
+    counted = ", ".join(
+        f"{count} {coloured(word)}" for word, count in sorted(words.items())
+    )
+    scene.say("provider", f"{counted}; {len(ids)} id, {took:.0f} ms in all")
+
+
+async def _settle(scene: Scene) -> None:
+    """Wait until what was decided is delivered."""
+    scene.chapter("What failed is tried again")
+    async with looking(settings_of(scene.folder / "receiver.toml")) as reader:
+        decided = (await reader.totals()).routed_deliveries
+    await scene.until("all deliveries", lambda: len(scene.delivered) >= decided)
+    scene.say("receiver", f"all {decided} deliveries are done")
+
+
+def _show_messages(scene: Scene) -> None:
+    scene.chapter(f"The Slack channel got {len(scene.slack)} messages; this is one")
+    for block in scene.slack[0]["blocks"]:
+        for line in _block_lines(block):
+            click.echo(f"    {clean(line)}")
+    mail = scene.mails[0]
+    scene.chapter(f"The mailbox got {len(scene.mails)}")
+    click.echo(f"    Subject: {clean(str(mail['subject']))}")
+    text = mail.get_body(("plain",))
+    for line in cast("str", text.get_content()).splitlines() if text else []:
+        click.echo(f"    {clean(line)}")
+
+
+def _block_lines(block: Mapping[str, Any]) -> list[str]:
+    texts = [block.get("text"), *block.get("fields", []), *block.get("elements", [])]
+    found = [
+        str(text["text"]) for text in texts if isinstance(text, dict) and "text" in text
+    ]
+    return [line for text in found for line in text.splitlines()]
+
+
+async def _prove(scene: Scene) -> None:
+    scene.chapter("The ledger: what was decided, against what there is")
+    async with looking(settings_of(scene.folder / "receiver.toml")) as reader:
+        ledger = Ledger(await reader.ledger(), await reader.totals())
+        refused = await reader.rejections(source=None, limit=10)
+    show_ledger(ledger)
+    click.echo(f"{ledger.totals.events} events kept, {len(refused)} requests refused")
+
+
+async def _replay(scene: Scene) -> None:
+    scene.chapter("One event again, to the app only")
+    settings = settings_of(scene.folder / "receiver.toml")
+    async with looking(settings) as reader:
+        event_id = await _completed(reader)
+    async with writing(settings) as writer:
+        replay = await writer.post("/replays", {"asked": {"event": event_id}})
+        wanted = {"events": [event_id], "to": ["app"]}
+        await writer.post(f"/replays/{replay['id']}/events", wanted)
+        scene.say("you", f"receiver replay {event_id} --to app")
+    await scene.until("the replay", lambda: scene.replayed)
+    scene.say("app", f"got {scene.replayed[0]} again, under the same id")
+
+
+async def _completed(reader: Any) -> str:
+    from receiver.stores import EventFilter
+
+    [stored] = await reader.events(EventFilter(type="batch.completed"), limit=1)
+    return str(stored.event.id)
+
+
+def _what_next(scene: Scene, keep: bool) -> None:
+    scene.chapter("What next")
+    if keep:
+        config = scene.folder / "receiver.toml"
+        click.echo(
+            f"    it is still running; from another terminal, with CONFIG={config}"
+        )
+        click.echo("    receiver -c $CONFIG send sora2 batch.failed")
+        click.echo("    receiver -c $CONFIG events list")
+        click.echo("    receiver -c $CONFIG status")
+        click.echo("    Ctrl-C here stops it and removes everything")
+        return
+    click.echo("    receiver init      write a configuration of your own")
+    click.echo("    receiver serve     run it")
+    click.echo(
+        "    receiver url sora2 --base https://hooks.example.com     what to register"
+    )
+
+
+async def _wait_for_interrupt() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    await stop.wait()
