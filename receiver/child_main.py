@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
@@ -45,6 +45,12 @@ DETAIL_CHARS = 500
 TRACE_CHARS = 2000
 TRACE_FRAMES = 8
 
+_STOPS: dict[int, Any] = {
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGINT: signal.default_int_handler,
+}
+"""Signals that ask programs to stop, and what Python usually does on them."""
+
 _TIMES = ("occurred_at", "received_at", "expires_at")
 
 
@@ -55,7 +61,7 @@ def event_to_frame(event: Event) -> Frame:
         value = getattr(event, field.name)
         if isinstance(value, datetime):
             value = value.isoformat()
-        head[field.name] = dict(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType]
+        head[field.name] = dict(value) if isinstance(value, Mapping) else value
     return Frame(head, head.pop("body"))
 
 
@@ -265,16 +271,31 @@ def _prepare() -> None:
             stream.reconfigure(line_buffering=True)  # a killed child loses no lines
     # A stop that reaches all our processes must not break off an event.  A handler
     # rather than SIG_IGN: programs and forks of the user's handler do not inherit it.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: None)
-    os.register_at_fork(after_in_child=_forked)
+    for number in _STOPS:
+        signal.signal(number, _go_on)
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, _STOPS),
+        after_in_parent=_unblock,
+        after_in_child=_forked,
+    )
     with suppress(OSError):  # Linux: when memory is short, end us and not the parent
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
+def _go_on(_number: int, _frame: object) -> None:
+    pass
+
+
 def _forked() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """A process that the handler forked can be stopped; until here that waited."""
+    for number, usual in _STOPS.items():
+        if signal.getsignal(number) is _go_on:
+            signal.signal(number, usual)
+    _unblock()
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
 def _end_group() -> None:

@@ -77,6 +77,8 @@ def compile_condition(text: str) -> Condition:
         compiled = _environment().compile(text)
     except RuntimeError as error:
         raise _explained(text, str(error)) from None
+    except TypeError:  # what the binding says of text that is not Unicode
+        raise ExpressionError("has half a surrogate pair in it") from None
     kind = compiled.return_type().name()
     if kind not in ("BOOL", "DYN"):
         raise ExpressionError(f"gives {kind.lower()}, not true or false")
@@ -125,7 +127,7 @@ def event_fields(
 @cache
 def _environment() -> Any:
     """Every name declared with its type, so that a wrong one is found on reading."""
-    from cel_expr_python import cel  # noqa: PLC0415 (15 MB that only `when` needs)
+    from cel_expr_python import cel  # noqa: PLC0415 (15 MB that only `when` needs)  # pyright: ignore[reportMissingTypeStubs]
 
     text, anything = cel.Type.STRING, cel.Type.DYN
     texts = ("id", "key", "source", "provider", "type", "subject", "state", "origin")

@@ -51,7 +51,7 @@ def unpack(head: bytes, body: bytes) -> Frame:
     parsed = json.loads(head)
     if not isinstance(parsed, dict):
         raise ValueError("not an object")  # noqa: TRY004 (the bytes are at fault)
-    return Frame(parsed, body)  # pyright: ignore[reportUnknownArgumentType]
+    return Frame(parsed, body)
 
 
 def read(stream: BinaryIO) -> Frame | None:

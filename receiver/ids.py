@@ -37,8 +37,15 @@ class IdSource:
         self._lock = threading.Lock()
 
     def take(self, now: datetime, count: int = 1) -> int:
-        """The first of `count` consecutive ids, for this moment."""
+        """
+        The first of `count` consecutive ids, for this moment.
+
+        A clock that shows a time no id can hold is not believed: the ids go on from
+        the last one.
+        """
         wanted = floor(now) | (self._node << _COUNT_BITS)
+        if wanted == _LARGEST:
+            wanted = 0
         with self._lock:
             first = max(wanted, self._last + 1)
             self._last = first + count - 1

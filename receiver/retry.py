@@ -37,7 +37,8 @@ def next_step(
         return Step(Status.DEAD, now, f"given up after {made} attempts")
     if now - delivery.round_started_at - paused >= policy.max_age:
         return Step(Status.DEAD, now, f"given up after {policy.max_age}")
-    wait = policy.waits[min(made, len(policy.waits)) - 1]
+    wait = min(policy.waits[min(made, len(policy.waits)) - 1], LONGEST_WAIT)
     if outcome.retry_after_s is not None:
-        wait = timedelta(seconds=min(outcome.retry_after_s, 86_400))
+        asked = max(0.0, outcome.retry_after_s)  # 0 also for what is not a number
+        wait = timedelta(seconds=min(asked, LONGEST_WAIT.total_seconds()))
     return Step(Status.PENDING, now + min(wait * (1 + JITTER * jitter), LONGEST_WAIT))

@@ -10,6 +10,7 @@ which destinations are listed.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any
 
 from receiver import expressions
@@ -53,7 +54,7 @@ class Router:
         `context` is called at most once, and only if a `when` has to be evaluated.
         """
         opinions: list[Opinion] = []
-        built: Any = None
+        built = cache(context)
         for rule in self._rules:
             route, condition = rule.route, rule.condition
             if route.source not in (source, "*"):
@@ -64,8 +65,8 @@ class Router:
                 opinions.append(Opinion(route, "matched"))
             else:
                 try:
-                    built = built if built is not None else context()
-                    verdict: Verdict = "matched" if condition.holds(built) else "when"
+                    holds = condition.holds(built())
+                    verdict: Verdict = "matched" if holds else "when"
                     opinions.append(Opinion(route, verdict))
                 except ExpressionError as error:
                     opinions.append(Opinion(route, "failed", str(error)))

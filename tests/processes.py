@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import weakref
 from collections.abc import Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -18,15 +19,28 @@ class Fifo:
         self.path = path
 
     async def told(self) -> str:
-        return await asyncio.to_thread(self.path.read_text)
+        """All that the next one to write to it writes."""
+        reader = asyncio.StreamReader(limit=2**24)
+        loop = asyncio.get_running_loop()
+        fd = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        transport, _ = await loop.connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(fd, "rb", 0)
+        )
+        try:
+            return (await reader.read()).decode()
+        finally:
+            transport.close()
 
     async def told_by(self, doing: Coroutine[Any, Any, T]) -> tuple[str, T]:
         """What it tells, and what comes of it."""
         task = asyncio.create_task(doing)
         return await self.told(), await task
 
-    async def tell(self) -> None:
-        await asyncio.to_thread(self.path.write_text, "go on")
+    def tell(self) -> None:
+        """A line for whoever reads one, now or later."""
+        fd = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
+        weakref.finalize(self, os.close, fd)  # what is unread is lost when it is closed
+        os.write(fd, b"go on\n")
 
 
 async def ended(pid: int) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,7 +51,7 @@ def waits(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 @asynccontextmanager
-async def looking(settings: Settings) -> AsyncIterator[Reader]:
+async def looking(settings: Settings) -> AsyncGenerator[Reader, None]:
     """The store, read-only; whether a server runs makes no difference."""
     reader = await open_reader(settings.store.url)
     try:
@@ -84,7 +84,7 @@ class Writer:
 
 
 @asynccontextmanager
-async def writing(settings: Settings) -> AsyncIterator[Writer]:
+async def writing(settings: Settings) -> AsyncGenerator[Writer, None]:
     """
     A way to write, the same whether a server runs or not.
 

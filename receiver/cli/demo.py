@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -179,7 +179,7 @@ async def _set_up(scene: Scene, stack: AsyncExitStack) -> None:
 
 
 @asynccontextmanager
-async def _server(scene: Scene) -> AsyncIterator[None]:
+async def _server(scene: Scene) -> AsyncGenerator[None, None]:
     """`receiver serve` in the scene's folder, its log read line by line."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

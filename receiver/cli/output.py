@@ -42,9 +42,9 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 (a table in code)
             f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
         }
     if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v) for v in value]  # pyright: ignore[reportUnknownVariableType]
+        return [plain(v) for v in value]
     if isinstance(value, datetime):
         return clock.iso(value)
     if isinstance(value, timedelta):
@@ -105,7 +105,7 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}Z"
     if isinstance(value, list | tuple):
-        return ", ".join(str(v) for v in value) or "-"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return ", ".join(str(v) for v in value) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return str(value)

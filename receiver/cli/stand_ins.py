@@ -3,7 +3,7 @@
 import asyncio
 import email
 import email.policy
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 
@@ -14,7 +14,7 @@ Arrived = Callable[[Mapping[str, str], bytes], int]
 
 
 @asynccontextmanager
-async def http_server(arrived: Arrived) -> AsyncIterator[str]:
+async def http_server(arrived: Arrived) -> AsyncGenerator[str, None]:
     """An HTTP server on a free port of this machine; its address."""
 
     async def handle(request: web.Request) -> web.Response:
@@ -34,7 +34,9 @@ async def http_server(arrived: Arrived) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def smtp_server(arrived: Callable[[EmailMessage], None]) -> AsyncIterator[str]:
+async def smtp_server(
+    arrived: Callable[[EmailMessage], None],
+) -> AsyncGenerator[str, None]:
     """As much of RFC 5321 as taking a message needs; its address."""
 
     async def handle(

@@ -55,7 +55,7 @@ def _parsed(event: Event) -> object:
 
 def _account(event: Event, data: object) -> Account:
     if event.type in batches.TYPES and isinstance(data, dict):
-        return batches.account(event, table(data))  # pyright: ignore[reportUnknownArgumentType]
+        return batches.account(event, table(data))
     return anything.account(event, data)
 
 

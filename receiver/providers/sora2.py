@@ -72,7 +72,7 @@ class Sora2:
     def read(self, request: Request, data: Any) -> Reading:
         if not isinstance(data, Mapping):
             raise Rejected(400, "malformed_body", "the body is not a JSON object")
-        body: Mapping[str, Any] = data  # pyright: ignore[reportUnknownVariableType]
+        body: Mapping[str, Any] = data
         batch_id = body.get("batch_id")
         if not isinstance(batch_id, str) or not batch_id:
             raise Rejected(400, "missing_batch_id", "the body has no batch_id")
@@ -137,7 +137,7 @@ def _body_moment(body: bytes) -> datetime | None:
         data = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return _moment(data.get("timestamp")) if isinstance(data, dict) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    return _moment(data.get("timestamp")) if isinstance(data, dict) else None
 
 
 def _read_documented(body: Mapping[str, Any], batch_id: str) -> Reading:
@@ -224,7 +224,7 @@ def _state_from_credits(body: Mapping[str, Any], facts: Mapping[str, Scalar]) ->
 def _video_urls(items: Any) -> tuple[str, ...]:
     if not isinstance(items, list):
         return ()
-    found = (_table(item).get("video_url") for item in items)  # pyright: ignore[reportUnknownVariableType]
+    found = (_table(item).get("video_url") for item in items)
     return tuple(url for url in found if isinstance(url, str) and url)
 
 
@@ -235,7 +235,7 @@ def _note(facts: dict[str, Scalar], name: str, value: Any) -> None:
 
 
 def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
+    return value if isinstance(value, dict) else {}
 
 
 def _moment(value: Any) -> datetime | None:

@@ -22,6 +22,10 @@ class Environment:
 
     def __init__(self, real: Mapping[str, str], dotenv: Path | None = None) -> None:
         self._values: dict[str, str] = {}
+        """
+        Raises:
+            OSError, UnicodeError: `.env` cannot be read.
+        """
         if dotenv is not None and dotenv.is_file():
             found = dotenv_values(dotenv, interpolate=False)
             self._values |= {k: v for k, v in found.items() if v}
@@ -33,11 +37,12 @@ class Environment:
 
         Raises:
             OSError: the file cannot be read.
+            ValueError: it is not text.
         """
         if name in self._values:
             return self._values[name]
         file = self._values.get(f"{name}_FILE")
-        return Path(file).read_text().strip() if file else None
+        return Path(file).read_text().strip() or None if file else None
 
 
 def interpolate(value: Any, env: Environment, key: str, problems: Problems) -> Any:
@@ -47,12 +52,15 @@ def interpolate(value: Any, env: Environment, key: str, problems: Problems) -> A
     if isinstance(value, list):
         return [
             interpolate(v, env, f"{key}[{i}]", problems) for i, v in enumerate(value)
-        ]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        ]
     if isinstance(value, dict):
         return {
-            name: interpolate(v, env, f"{key}.{name}" if key else str(name), problems)  # pyright: ignore[reportUnknownArgumentType]
-            for name, v in value.items()  # pyright: ignore[reportUnknownVariableType]
+            name: interpolate(v, env, f"{key}.{name}" if key else str(name), problems)
+            for name, v in value.items()
         }
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        problems.add(key, "is too large a number")
+        return 0
     return value
 
 
@@ -62,9 +70,9 @@ def references(value: Any) -> set[str]:
         found = _REFERENCE.finditer(value)
         return {m[1] for m in found if m[1] and m[2] is None}
     if isinstance(value, list):
-        return {name for v in value for name in references(v)}  # pyright: ignore[reportUnknownVariableType]
+        return {name for v in value for name in references(v)}
     if isinstance(value, dict):
-        return {name for v in value.values() for name in references(v)}  # pyright: ignore[reportUnknownVariableType]
+        return {name for v in value.values() for name in references(v)}
     return set()
 
 
@@ -75,8 +83,9 @@ def _replace(text: str, env: Environment, key: str, problems: Problems) -> str:
             return "${"
         try:
             value = env.get(name)
-        except OSError as error:
-            problems.add(key, f"cannot read the file in {name}_FILE: {error.strerror}")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or "it is not text"
+            problems.add(key, f"cannot read the file in {name}_FILE: {why}")
             return ""
         if value is None and default is None:
             hint = f"set it in .env or the environment, or write ${{{name}:-}}"

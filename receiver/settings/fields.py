@@ -20,6 +20,7 @@ from receiver.models import Secret
 T = TypeVar("T")
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_DIGITS = re.compile(r"[0-9]{1,18}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -28,9 +29,16 @@ def option(
     *,
     help: str,  # noqa: A002 (the word for it)
     secret: bool = False,
+    least: Any = None,
+    most: Any = None,
 ) -> Any:
-    """A setting with its documentation; required when it has no default."""
-    metadata = {"help": help, "secret": secret}
+    """
+    A setting with its documentation; required when it has no default.
+
+    `least` and `most` bound a number or a duration; of a list, what is in it (which
+    must then be something).
+    """
+    metadata = {"help": help, "secret": secret, "least": least, "most": most}
     if callable(default):
         return field(default_factory=default, metadata=metadata, kw_only=True)
     return field(default=default, metadata=metadata, kw_only=True)
@@ -75,7 +83,35 @@ def build(
             problems.add(f"{key}.{_in_toml(name)}", "is required", help_text)
     if len(problems.found) > before:
         return None
+    for name, value in values.items():
+        _check_bounds(value, declared[name], f"{key}.{_in_toml(name)}", problems)
+    if len(problems.found) > before:
+        return None
     return cls(**given, **values)
+
+
+def _check_bounds(
+    value: Any, declaration: "dataclasses.Field[Any]", key: str, problems: Problems
+) -> None:
+    least, most = declaration.metadata["least"], declaration.metadata["most"]
+    if least is not None and value == ():
+        problems.add(key, "is empty")
+    for one in value if isinstance(value, tuple) else (value,):
+        if least is not None and one < least:
+            problems.add(key, f"must be at least {shown(least)}")
+        elif most is not None and one > most:
+            problems.add(key, f"must be at most {shown(most)}")
+
+
+def shown(bound: Any) -> str:
+    """A number, or a duration as it is written in the configuration."""
+    if not isinstance(bound, timedelta):
+        return str(bound)
+    milliseconds = bound // timedelta(milliseconds=1)
+    for unit, factor in reversed(_UNITS.items()):
+        if milliseconds % round(factor * 1000) == 0:
+            return f"{milliseconds // round(factor * 1000)}{unit}"
+    return f"{milliseconds}ms"
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -92,7 +128,10 @@ def duration(text: str) -> timedelta | None:
     parts = _DURATION.findall(text)
     if not parts or "".join(f"{n}{u}" for n, u in parts) != text:
         return None
-    return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+    try:
+        return timedelta(seconds=sum(float(n) * _UNITS[u] for n, u in parts))
+    except OverflowError:
+        return None
 
 
 def _in_toml(name: str) -> str:
@@ -131,7 +170,7 @@ def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:
                 key, "not a duration", 'write it like "10s", "5m", "2h" or "3d"'
             )
         return parsed
-    if hint is int and isinstance(value, str) and value.isdecimal():
+    if hint is int and isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)  # out of an environment variable
     if hint is bool and value in ("true", "false"):
         return value == "true"
@@ -149,7 +188,7 @@ def _items(hint: Any, value: Any, key: str, problems: Problems) -> tuple[Any, ..
         return ()
     return tuple(
         _convert(hint, item, f"{key}[{i}]", problems)
-        for i, item in enumerate(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        for i, item in enumerate(value)
         if item != ""
     )
 
@@ -159,8 +198,8 @@ def _mapping(value: Any, key: str, problems: Problems) -> dict[str, str]:
         problems.add(key, f"expected a table of texts, found {_kind(value)}")
         return {}
     return {
-        str(name): _scalar(str, item, f"{key}.{name}", problems)  # pyright: ignore[reportUnknownArgumentType]
-        for name, item in value.items()  # pyright: ignore[reportUnknownVariableType]
+        str(name): _scalar(str, item, f"{key}.{name}", problems)
+        for name, item in value.items()
     }
 
 
@@ -185,6 +224,6 @@ def _kind(value: Any) -> str:
     if isinstance(value, list):
         return "a list"
     return {bool: "a boolean", int: "a number", float: "a number", str: "text"}.get(
-        type(value),  # pyright: ignore[reportUnknownArgumentType]
-        type(value).__name__,  # pyright: ignore[reportUnknownArgumentType]
+        type(value),
+        type(value).__name__,
     )

@@ -42,18 +42,30 @@ def load(path: Path | None, real_environ: Mapping[str, str], known: Known) -> Se
         SettingsError: with every problem there is.
     """
     file = path or Path(DEFAULT_FILE)
-    env = Environment(real_environ, file.parent / ".env")
-    if path is None and not file.exists():
-        problems = Problems("the built-in configuration")
-        document = _default_document(env)
-    else:
-        problems = Problems(str(file))
-        document = _parse(file)
-    document = interpolate(document, env, "", problems)
+    env = _environment(real_environ, file.parent / ".env")
+    try:
+        if path is None and not file.exists():
+            problems = Problems("the built-in configuration")
+            document = _default_document(env)
+        else:
+            problems = Problems(str(file))
+            document = _parse(file)
+        document = interpolate(document, env, "", problems)
+    except RecursionError:
+        raise SettingsError([Problem(str(file), "", "nested too deeply")]) from None
     settings = _build(document, problems, known)
     if problems.found:
         raise SettingsError(problems.found)
     return replace(settings, store=_beside(file, settings.store))
+
+
+def _environment(real: Mapping[str, str], dotenv: Path) -> Environment:
+    try:
+        return Environment(real, dotenv)
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        problem = Problem(str(dotenv), "", f"cannot be read: {why}")
+        raise SettingsError([problem]) from None
 
 
 def _beside(file: Path, store: StoreSettings) -> StoreSettings:
@@ -71,7 +83,7 @@ def _parse(file: Path) -> dict[str, Any]:
         hint = "write one with: receiver init"
         message = f"cannot be read: {error.strerror}"
         raise SettingsError([Problem(str(file), "", message, hint)]) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # TOML's, Unicode's, or a number of 5,000 digits
         raise SettingsError([Problem(str(file), "", f"not TOML: {error}")]) from None
 
 
@@ -81,13 +93,20 @@ def _default_document(env: Environment) -> dict[str, Any]:
     wanted = {
         name: table
         for name, table in document["destinations"].items()
-        if all(env.get(variable) for variable in references(table))
+        if all(_is_set(env, variable) for variable in references(table))
     }
     document["destinations"] = wanted
     for route in document["routes"]:
         route["to"] = [name for name in route["to"] if name in wanted]
     document["routes"] = [route for route in document["routes"] if route["to"]]
     return document
+
+
+def _is_set(env: Environment, name: str) -> bool:
+    try:
+        return env.get(name) is not None
+    except (OSError, ValueError):
+        return True  # meant to be, and reported where it is used
 
 
 def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settings:
@@ -112,8 +131,11 @@ def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settin
 def _tables(tables: Any, key: str, problems: Problems) -> list[tuple[str, Any]]:
     if not isinstance(tables, dict):
         problems.add(key, "expected tables", f"write [{key}.NAME]")
-        return []
-    return list(tables.items())  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return _named(tables)
+
+
+def _named(tables: Any) -> list[tuple[str, Any]]:
+    return list(tables.items()) if isinstance(tables, dict) else []
 
 
 def _sources(tables: Any, problems: Problems, known: Known) -> dict[str, Source]:
@@ -155,11 +177,11 @@ def _destinations(
     destinations: dict[str, DestinationSettings] = {}
     for name, table in _tables(tables, "destinations", problems):
         key = f"destinations.{name}"
-        kind = table.get("type") if isinstance(table, Mapping) else None  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        cls = known.destinations.get(str(kind))  # pyright: ignore[reportUnknownArgumentType]
+        kind = table.get("type") if isinstance(table, Mapping) else None
+        cls = known.destinations.get(str(kind))
         if cls is None:
             message = f'unknown type "{kind}"' if kind else "is required"
-            hint = suggest(str(kind), known.destinations)  # pyright: ignore[reportUnknownArgumentType]
+            hint = suggest(str(kind), known.destinations)
             problems.add(f"{key}.type", message, hint)
             continue
         built = build(cls, table, key, problems, name=name)
@@ -176,7 +198,7 @@ def _routes(document: dict[str, Any], problems: Problems) -> tuple[Route, ...]:
         problems.add("routes", "expected a list of tables", "write [[routes]]")
         return ()
     routes: list[Route] = []
-    for i, table in enumerate(tables):  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    for i, table in enumerate(tables):
         key = f"routes[{i}]"
         route = build(Route, table, key, problems)
         if route is None:
@@ -192,8 +214,8 @@ def _routes(document: dict[str, Any], problems: Problems) -> tuple[Route, ...]:
 def _check_route(
     route: Route, key: str, document: dict[str, Any], problems: Problems
 ) -> None:
-    sources = list(document.get("sources", {}))
-    destinations = list(document.get("destinations", {}))
+    sources = [name for name, _ in _named(document.get("sources", {}))]
+    destinations = [name for name, _ in _named(document.get("destinations", {}))]
     if route.source != "*" and route.source not in sources:
         hint = suggest(route.source, sources)
         problems.add(f"{key}.source", f'no source "{route.source}"', hint)

@@ -11,6 +11,9 @@ from receiver.settings.fields import option
 RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/api")
 """Paths that are ours; no source may have them."""
 
+A_MOMENT = timedelta(milliseconds=1)
+"""The least a time limit can be."""
+
 DEFAULT_WAITS = tuple(
     timedelta(seconds=s)
     for s in (5, 30, 120, 600, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
@@ -21,16 +24,24 @@ DEFAULT_WAITS = tuple(
 @dataclass(frozen=True)
 class Server:
     host: str = option("127.0.0.1", help="the address to listen on")
-    port: int = option(8080, help="the port to listen on; 0 takes a free one")
-    max_body_bytes: int = option(4_194_304, help="a larger body is answered 413")
+    port: int = option(
+        8080, help="the port to listen on; 0 takes a free one", least=0, most=65_535
+    )
+    max_body_bytes: int = option(
+        4_194_304, help="a larger body is answered 413", least=1
+    )
     max_waiting_bytes: int = option(
-        67_108_864, help="bodies held in memory at once; more is answered 503"
+        67_108_864, help="bodies held in memory at once; more is answered 503", least=1
     )
     header_timeout: timedelta = option(
-        timedelta(seconds=5), help="how long a client may take to send the headers"
+        timedelta(seconds=5),
+        help="how long a client may take to send the headers",
+        least=A_MOMENT,
     )
     body_timeout: timedelta = option(
-        timedelta(seconds=10), help="how long a client may take to send the body"
+        timedelta(seconds=10),
+        help="how long a client may take to send the body",
+        least=A_MOMENT,
     )
     grace: timedelta = option(
         timedelta(seconds=10), help="how long a stop waits for what is running"
@@ -47,7 +58,9 @@ class Server:
 class StoreSettings:
     url: str = option("sqlite:///receiver.db", help="where everything is kept")
     min_free_bytes: int = option(
-        67_108_864, help="intake answers 503 while the disk has less free space"
+        67_108_864,
+        help="intake answers 503 while the disk has less free space",
+        least=0,
     )
 
 
@@ -72,12 +85,16 @@ class Source:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    max_attempts: int = option(12, help="attempts in all before a delivery is dead")
+    max_attempts: int = option(
+        12, help="attempts in all before a delivery is dead", least=1
+    )
     max_age: timedelta = option(
         timedelta(days=7), help="dead after this long, pauses by hand not counted"
     )
     waits: tuple[timedelta, ...] = option(
-        DEFAULT_WAITS, help="the wait after each attempt; the last one repeats"
+        DEFAULT_WAITS,
+        help="the wait after each attempt; the last one repeats",
+        least=timedelta(0),
     )
 
 
@@ -87,8 +104,10 @@ class DestinationSettings:
 
     name: str
     type: str = option(help="http, slack, email or python")
-    timeout: timedelta = option(timedelta(seconds=15), help="for one attempt, in all")
-    concurrency: int = option(8, help="attempts at a time")
+    timeout: timedelta = option(
+        timedelta(seconds=15), help="for one attempt, in all", least=A_MOMENT
+    )
+    concurrency: int = option(8, help="attempts at a time", least=1)
     retry: RetryPolicy = option(RetryPolicy, help="when to try again, and how often")
 
     def problems(self) -> Iterable[tuple[str, str, str]]:

@@ -79,7 +79,7 @@ class Api:
         asked = (await _json(request)).get("asked")
         if not isinstance(asked, dict):
             raise Conflict("asked is not an object")
-        replay_id = await self._store.create_replay(asked, clock.now())  # pyright: ignore[reportUnknownArgumentType]
+        replay_id = await self._store.create_replay(asked, clock.now())
         return JSONResponse({"id": replay_id}, 201)
 
     async def replay_events(self, request: Request) -> Response:
@@ -144,16 +144,16 @@ async def _json(request: Request) -> Mapping[str, Any]:
         found = None
     if not isinstance(found, dict):
         raise HTTPException(400, "the body is not a JSON object")
-    return found  # pyright: ignore[reportUnknownVariableType]
+    return found
 
 
 def _ids(body: Mapping[str, Any], name: str) -> tuple[str, ...]:
     found = body.get(name)
-    if not isinstance(found, list) or not all(isinstance(i, str) for i in found):  # pyright: ignore[reportUnknownVariableType]
+    if not isinstance(found, list) or not all(isinstance(i, str) for i in found):
         raise HTTPException(400, f"{name} is not a list of texts")
-    if len(found) > MOST_IDS:  # pyright: ignore[reportUnknownArgumentType]
+    if len(found) > MOST_IDS:
         raise HTTPException(400, f"{name} has more than {MOST_IDS} entries")
-    return tuple(found)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return tuple(found)
 
 
 async def _explain(_: Request, error: Exception) -> Response:

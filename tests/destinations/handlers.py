@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import multiprocessing
 import os
 import resource
 import signal
@@ -175,10 +176,20 @@ def print_megabytes(_: Event) -> None:
     os.write(1, b"\x00\x00\x00\x02\x00\x00\x00\x00{}")
 
 
-def fork_and_return(event: Event) -> None:
+def fork_and_return(_: Event) -> None:
     """Both copies return from here."""
-    if os.fork():
-        tell(event, os.getpid())
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+
+
+def fork_and_terminate(_: Event) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=time.sleep, args=(1000,)
+    )
+    process.start()
+    process.terminate()
+    process.join()
 
 
 def close_everything(_: Event) -> None:
@@ -218,4 +229,5 @@ async def block_async(event: Event) -> None:
 def tell_twice(event: Event) -> None:
     """Says where it is, then waits to be told to go on."""
     tell(event, os.getpid())
-    Path(event.query["go"]).read_text()
+    with Path(event.query["go"]).open() as go:
+        go.readline()

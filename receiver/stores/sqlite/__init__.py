@@ -7,11 +7,11 @@ else.  Claims are in memory (`claims`): they must not outlive the process anyway
 """
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import aiosqlite
 
 from receiver import clock, ids
 from receiver.clock import to_ms
-from receiver.errors import NotFound, StoreBusy, StoreUnusable
+from receiver.errors import NotFound, StoreError, StoreUnusable
 from receiver.models import (
     Attempt,
     Claim,
@@ -34,7 +34,7 @@ from receiver.stores import Added, Claimed, Queue
 from receiver.stores.sqlite import reads, writes
 from receiver.stores.sqlite.claims import Claims, RecentEvents, fitting
 from receiver.stores.sqlite.errors import translated
-from receiver.stores.sqlite.group import GroupCommit, Operation
+from receiver.stores.sqlite.group import GroupCommit, Operation, Then
 from receiver.stores.sqlite.lock import FileLock
 from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.names import add_decisions, add_names
@@ -45,13 +45,14 @@ from receiver.stores.sqlite.rows import (
     Row,
     delivery_from_row,
     headers_to_text,
+    in_milliseconds,
     to_json,
 )
+from receiver.stores.sqlite.space import FreeSpace
 
 MAX_WAITING_BYTES = 128 * 1024 * 1024
 CACHED_EVENT_BYTES = 16 * 1024 * 1024
 CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer, larger checkpoints write less
-FREE_SPACE_LOOK_S = 1.0
 
 
 class SqliteStore(SqliteReader):
@@ -77,8 +78,7 @@ class SqliteStore(SqliteReader):
         self._claiming: dict[int, asyncio.Lock] = {}
         self._recent = RecentEvents(CACHED_EVENT_BYTES)
         self._pending: dict[int, int] = {}
-        self._min_free_bytes = min_free_bytes
-        self._free_looked_at = float("-inf")
+        self._space = FreeSpace(path, min_free_bytes)
 
     # -- life
 
@@ -124,7 +124,7 @@ class SqliteStore(SqliteReader):
         self._lock.release()
 
     async def ping(self) -> None:
-        self._look_at_free_space()
+        self._space.check()
         await self._write(writes.beat, to_ms(clock.now()))
 
     # -- accepting
@@ -132,18 +132,22 @@ class SqliteStore(SqliteReader):
     async def add(
         self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
     ) -> Added:
-        self._look_at_free_space()
+        self._space.check()
         await self._know_names(event.source, event.provider, event.type)
         if decision not in self._names.decision_numbers:
             await self._know_names(*decision.destinations)
             await self._write(add_decisions, decision)
             await self._names.load(self._reader)
         item = self._new_event(event, decision, facts)
-        added: Added = await self._write(writes.add_events, item, len(event.body) + 1)
-        if added.created:
-            for _, _, destination, _ in item.deliveries:
-                self._count(destination, 1)
-            self._recent.put(item.id, replace(event, id=added.event_id))
+
+        def then(added: Added) -> None:
+            if added.created:
+                for _, _, destination, _ in item.deliveries:
+                    self._count(destination, 1)
+                self._recent.put(item.id, in_milliseconds(event, added.event_id))
+
+        size = len(event.body) + 1
+        added: Added = await self._write(writes.add_events, item, size, then)
         return added
 
     def _new_event(
@@ -153,7 +157,7 @@ class SqliteStore(SqliteReader):
         fan_out = len(decision.destinations)
         number = self._ids.take(event.received_at, 1 + fan_out)
         received_at = to_ms(event.received_at)
-        key = f"{event.source}\0{event.key}".encode()
+        key = f"{event.source}\0{event.key}".encode(errors="surrogatepass")
         row = (
             number,
             numbers[event.source],
@@ -232,9 +236,9 @@ class SqliteStore(SqliteReader):
         # One look at a time: what is recorded while we look must not be taken again.
         async with self._claiming.setdefault(number, asyncio.Lock()), translated():
             held = self._claims.held(number)
-            rows = await self._due_rows(number, now, limit + len(held))
-            free = [row for row in rows if row[0] not in held][:limit]
-            chosen = fitting(free, max_bytes)
+            rows = await self._due_rows(number, now, limit + len(held) + 1)
+            free = [row for row in rows if row[0] not in held]
+            chosen = fitting(free[:limit], max_bytes)
             tokens = [
                 self._claims.take(number, row[0], owner, lease_s, manual=row[8])
                 for row in chosen
@@ -248,7 +252,7 @@ class SqliteStore(SqliteReader):
             next_due = None
             if len(chosen) < len(free):
                 next_due = now  # more is due than fits
-            elif len(chosen) < limit:
+            else:
                 next_due = await self._next_due(number, now)
         return Claimed(
             [
@@ -281,7 +285,7 @@ class SqliteStore(SqliteReader):
         found = {row[1]: self._recent.get(row[1]) for row in rows}
         missing = [number for number, event in found.items() if event is None]
         if missing:
-            read = await reads.events_by_number(self._due, self._names, missing)
+            read = await reads.events_by_number(self._due, self._known, missing)
             for number, stored in read.items():
                 self._recent.put(number, stored.event)
                 found[number] = stored.event
@@ -293,10 +297,19 @@ class SqliteStore(SqliteReader):
         held = self._claims.find(destination, delivery, claim.token)
         if held is None:
             return False
+
+        def then(settled: bool) -> None:
+            self._count(destination, -1 if settled else 0)
+            self._claims.end(destination, delivery, claim.token)
+
         item = writes.NewRecord(delivery, held.manual, attempt, step)
-        if await self._write(writes.record_attempts, item):
-            self._count(destination, -1)
-        self._claims.end(destination, delivery, claim.token)
+        # While it is being written nobody else may take it, however long that takes.
+        self._claims.extend(destination, delivery, replace(held, until=inf))
+        try:
+            await self._write(writes.record_attempts, item, then=then)
+        except StoreError:
+            self._claims.extend(destination, delivery, held)
+            raise
         return True
 
     async def release(self, claims: Sequence[Claim]) -> None:
@@ -311,29 +324,31 @@ class SqliteStore(SqliteReader):
     # -- mending
 
     async def retry(self, deliveries: Sequence[str], now: datetime) -> int:
-        changed = await self._change(writes.retry, deliveries, now)
-        for _, destination, status in changed:
-            self._count(destination, 1 if status else 0)
-        return len(changed)
+        def then(changed: writes.Changed) -> None:
+            for _, destination, status in changed.rows:
+                self._count(destination, 1 if status else 0)
+
+        return await self._change(writes.retry, deliveries, now, then)
 
     async def cancel(self, deliveries: Sequence[str], now: datetime) -> int:
-        changed = await self._change(writes.cancel, deliveries, now)
-        for _, destination, status in changed:
-            self._count(destination, 0 if status else -1)
-        return len(changed)
+        def then(changed: writes.Changed) -> None:
+            for _, destination, status in changed.rows:
+                self._count(destination, 0 if status else -1)
+
+        return await self._change(writes.cancel, deliveries, now, then)
 
     async def _change(
-        self, operation: Any, deliveries: Sequence[str], now: datetime
-    ) -> Sequence[tuple[int, int, int]]:
-        numbers = [ids.number("dlv", delivery) for delivery in deliveries]
-        changed: Sequence[tuple[int, int, int]] = await self._write(
-            operation, (numbers, to_ms(now))
-        )
-        if len(changed) < len(numbers):
-            unchanged = set(numbers) - {delivery for delivery, _, _ in changed}
-            for number in sorted(unchanged)[:1]:  # one that is not there is an error
-                await self.delivery(ids.public("dlv", number))
-        return changed
+        self, operation: Any, deliveries: Sequence[str], now: datetime, then: Then
+    ) -> int:
+        numbers = [
+            ids.number("dlv", delivery) for delivery in dict.fromkeys(deliveries)
+        ]
+        item = (numbers, to_ms(now))
+        changed: writes.Changed = await self._write(operation, item, then=then)
+        if changed.missing:
+            missing = ids.public("dlv", changed.missing[0])
+            raise NotFound(f"there is no delivery {missing}")
+        return len(changed.rows)
 
     async def create_replay(self, asked: Mapping[str, object], now: datetime) -> str:
         number = self._ids.take(now)
@@ -364,10 +379,13 @@ class SqliteStore(SqliteReader):
             )
             for i, (event, destination, due) in enumerate(wanted)
         ]
+
+        def then(_added: int) -> None:
+            for _, _, destination, _, _ in rows:
+                self._count(destination, 1)
+
         item = writes.NewReplayed(ids.number("rpl", replay_id), as_new, rows)
-        added: int = await self._write(writes.add_replayed, item, len(rows) * 64)
-        for _, _, destination, _, _ in rows:
-            self._count(destination, 1)
+        added: int = await self._write(writes.add_replayed, item, len(rows) * 64, then)
         return added
 
     async def _sources_of(self, events: Sequence[int]) -> dict[int, int]:
@@ -400,12 +418,14 @@ class SqliteStore(SqliteReader):
 
     async def queues(self) -> Sequence[Queue]:
         async with translated():
-            return await reads.queues(self._reader, self._names, self._pending)
+            return await reads.queues(self._reader, self._known, self._pending)
 
     # -- steps
 
-    async def _write(self, operation: Operation, item: Any, size: int = 0) -> Any:
-        return await self._group.submit(operation, item, size)
+    async def _write(
+        self, operation: Operation, item: Any, size: int = 0, then: Then | None = None
+    ) -> Any:
+        return await self._group.submit(operation, item, size, then)
 
     async def _know_names(self, *names: str) -> None:
         """Give names their numbers before the rows that carry them: rare, so apart."""
@@ -416,18 +436,3 @@ class SqliteStore(SqliteReader):
 
     def _count(self, destination: int, change: int) -> None:
         self._pending[destination] = self._pending.get(destination, 0) + change
-
-    def _look_at_free_space(self) -> None:
-        """
-        Keep room for recording outcomes, which must go on when intake has stopped.
-
-        Raises:
-            StoreBusy: less than the configured space is free.
-        """
-        now = clock.monotonic()
-        if now - self._free_looked_at > FREE_SPACE_LOOK_S:
-            space = os.statvfs(self.path.parent)
-            self._has_room = space.f_bavail * space.f_frsize >= self._min_free_bytes
-            self._free_looked_at = now
-        if not self._has_room:
-            raise StoreBusy(f"the disk of {self.path} is nearly full")

@@ -56,6 +56,11 @@ class Claims:
         claim = self._held.get(destination, {}).get(delivery)
         return claim if claim is not None and claim.token == token else None
 
+    def extend(self, destination: int, delivery: int, claim: Held) -> None:
+        """Replace a claim by one of the same token that ends at another time."""
+        if self.find(destination, delivery, claim.token):
+            self._held[destination][delivery] = claim
+
     def end(self, destination: int, delivery: int, token: int) -> None:
         if self.find(destination, delivery, token):
             del self._held[destination][delivery]

@@ -1,7 +1,7 @@
 """The driver's exceptions in our words, translated once, here."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from receiver.errors import StoreBusy, StoreError, StoreUnusable
@@ -40,9 +40,9 @@ def translate(error: BaseException) -> StoreError:
 
 
 @asynccontextmanager
-async def translated() -> AsyncIterator[None]:
+async def translated() -> AsyncGenerator[None, None]:
     """Raise the driver's errors as StoreErrors."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError, OverflowError) as error:
         raise translate(error) from error

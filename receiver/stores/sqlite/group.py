@@ -17,6 +17,9 @@ import aiosqlite
 from receiver.errors import StoreBusy, StoreError
 from receiver.stores.sqlite.errors import concerns_all, translate
 
+Then = Callable[[Any], None]
+"""Called with the result once it is committed, even if nobody waits any more."""
+
 Operation = Callable[[aiosqlite.Connection, Sequence[Any]], Awaitable[Sequence[Any]]]
 """Writes many items of one kind inside the open transaction; one result for each."""
 
@@ -26,7 +29,14 @@ class _Waiting:
     operation: Operation
     item: Any
     size: int
+    then: Then | None
     future: asyncio.Future[Any]
+
+    def done(self, result: Any) -> None:
+        if self.then is not None:
+            self.then(result)
+        if not self.future.done():
+            self.future.set_result(result)
 
 
 class GroupCommit:
@@ -42,9 +52,18 @@ class GroupCommit:
         self.commits = 0
         self._task = asyncio.create_task(self._run(), name="store-writer")
 
-    async def submit(self, operation: Operation, item: Any, size: int = 0) -> Any:
+    async def submit(
+        self,
+        operation: Operation,
+        item: Any,
+        size: int = 0,
+        then: Then | None = None,
+    ) -> Any:
         """
         The operation's result for this item, once it is committed.
+
+        Who is cancelled while waiting does not stop the commit: what must follow it
+        belongs in `then`.
 
         Raises:
             StoreBusy: more than `max_bytes` wait already.
@@ -55,7 +74,7 @@ class GroupCommit:
         if size and self._bytes + size > self._max_bytes:
             raise StoreBusy("too much is waiting to be written")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(operation, item, size, future))
+        self._waiting.append(_Waiting(operation, item, size, then, future))
         self._bytes += size
         self._wake.set()
         return await future
@@ -88,21 +107,18 @@ class GroupCommit:
                     await self._write([waiting])
         else:
             self.commits += 1
-            for future, result in results:
-                if not future.done():
-                    future.set_result(result)
+            for waiting, result in results:
+                waiting.done(result)
 
-    async def _transaction(
-        self, group: list[_Waiting]
-    ) -> list[tuple[asyncio.Future[Any], Any]]:
+    async def _transaction(self, group: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         by_operation: dict[Operation, list[_Waiting]] = {}
         for waiting in group:
             by_operation.setdefault(waiting.operation, []).append(waiting)
-        results: list[tuple[asyncio.Future[Any], Any]] = []
+        results: list[tuple[_Waiting, Any]] = []
         await self._connection.execute("BEGIN IMMEDIATE")
         for operation, several in by_operation.items():
             done = await operation(self._connection, [w.item for w in several])
-            results += zip([w.future for w in several], done, strict=True)
+            results += zip(several, done, strict=True)
         await self._connection.commit()
         return results
 

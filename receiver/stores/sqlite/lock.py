@@ -6,6 +6,7 @@ The kernel lets go of it however the process ends, so a crash needs no repair.
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from receiver.errors import StoreLocked, StoreUnusable
@@ -20,7 +21,8 @@ class FileLock:
             StoreLocked: another process has it; the message names that process.
             StoreUnusable: the folder cannot be written.
         """
-        self.path = store.with_name(store.name + ".lock")
+        file = store.resolve()  # by whatever name, the same file has the same lock
+        self.path = file.with_name(file.name + ".lock")
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -33,8 +35,9 @@ class FileLock:
             raise StoreLocked(
                 f"{store} is owned by another receiver (process {holder or 'unknown'})"
             ) from None
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a courtesy, which a full disk may refuse
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let go; the file stays, for its absence would let two in at once."""

@@ -60,7 +60,7 @@ class SqliteReader:
 
     async def event(self, event_id: str) -> StoredEvent:
         async with translated():
-            return await reads.event(self._reader, await self._known(), event_id)
+            return await reads.event(self._reader, self._known, event_id)
 
     async def events(
         self,
@@ -72,7 +72,7 @@ class SqliteReader:
     ) -> Sequence[StoredEvent]:
         async with translated():
             return await reads.events(
-                self._reader, await self._known(), where, limit, after, newest_first
+                self._reader, self._known, where, limit, after, newest_first
             )
 
     async def count_events(self, where: EventFilter) -> int:
@@ -85,7 +85,7 @@ class SqliteReader:
 
     async def delivery(self, delivery_id: str) -> Delivery:
         async with translated():
-            return await reads.delivery(self._reader, await self._known(), delivery_id)
+            return await reads.delivery(self._reader, self._known, delivery_id)
 
     async def deliveries(
         self,
@@ -97,7 +97,7 @@ class SqliteReader:
     ) -> Sequence[Delivery]:
         async with translated():
             return await reads.deliveries(
-                self._reader, await self._known(), where, limit, after, newest_first
+                self._reader, self._known, where, limit, after, newest_first
             )
 
     async def attempts(self, delivery_id: str) -> Sequence[Attempt]:
@@ -116,16 +116,16 @@ class SqliteReader:
 
     async def pauses(self) -> Sequence[Pause]:
         async with translated():
-            return await reads.pauses(self._reader, await self._known())
+            return await reads.pauses(self._reader, self._known)
 
     async def queues(self) -> Sequence[Queue]:
         async with translated():
             waiting = await reads.pending(self._reader)
-            return await reads.queues(self._reader, await self._known(), waiting)
+            return await reads.queues(self._reader, self._known, waiting)
 
     async def ledger(self) -> Sequence[Tally]:
         async with translated():
-            return await reads.ledger(self._reader, await self._known())
+            return await reads.ledger(self._reader, self._known)
 
     async def totals(self) -> Totals:
         async with translated():

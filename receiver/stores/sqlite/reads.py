@@ -5,8 +5,8 @@ Each function is given a connection that never writes and the names it needs; in
 mode readers see the last commit and hold nobody up.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -43,23 +43,30 @@ _REJECTION_COLUMNS = (
 _OLDEST_SCAN = 1_000
 """Overdue retries looked at before the oldest fresh delivery is taken as not there."""
 
+Known = Callable[[], Awaitable[Names]]
+"""
+Gives the names, with those that were added since.  It is called after the rows were
+read: another process may have added a row and its name meanwhile.
+"""
+
 Conditions = list[tuple[str, tuple[Any, ...]]]
 
 
 async def events_by_number(
-    db: aiosqlite.Connection, names: Names, numbers: Sequence[int]
+    db: aiosqlite.Connection, known: Known, numbers: Sequence[int]
 ) -> dict[int, StoredEvent]:
     marks = ", ".join("?" * len(numbers))
     rows = await db.execute_fetchall(
         f"SELECT {EVENT_COLUMNS} FROM events e WHERE e.id IN ({marks})",
         numbers,
     )
+    names = await known()
     return {row[0]: event_from_row(row, names.names, names.decisions) for row in rows}
 
 
-async def event(db: aiosqlite.Connection, names: Names, event_id: str) -> StoredEvent:
+async def event(db: aiosqlite.Connection, known: Known, event_id: str) -> StoredEvent:
     number = ids.number("evt", event_id)
-    found = await events_by_number(db, names, [number])
+    found = await events_by_number(db, known, [number])
     if number not in found:
         raise NotFound(f"there is no event {event_id}")
     return found[number]
@@ -67,7 +74,7 @@ async def event(db: aiosqlite.Connection, names: Names, event_id: str) -> Stored
 
 async def events(
     db: aiosqlite.Connection,
-    names: Names,
+    known: Known,
     where: EventFilter,
     limit: int,
     after: str | None,
@@ -83,6 +90,7 @@ async def events(
         f"SELECT {EVENT_COLUMNS} FROM events e {clause} ORDER BY e.id {order} LIMIT ?",
         (*values, limit),
     )
+    names = await known()
     return [event_from_row(row, names.names, names.decisions) for row in rows]
 
 
@@ -125,7 +133,7 @@ async def variants(db: aiosqlite.Connection, event_id: str) -> list[Variant]:
 
 
 async def delivery(
-    db: aiosqlite.Connection, names: Names, delivery_id: str
+    db: aiosqlite.Connection, known: Known, delivery_id: str
 ) -> Delivery:
     rows = list(
         await db.execute_fetchall(
@@ -135,12 +143,12 @@ async def delivery(
     )
     if not rows:
         raise NotFound(f"there is no delivery {delivery_id}")
-    return delivery_from_row(rows[0], names.names)
+    return delivery_from_row(rows[0], (await known()).names)
 
 
 async def deliveries(
     db: aiosqlite.Connection,
-    names: Names,
+    known: Known,
     where: DeliveryFilter,
     limit: int,
     after: str | None,
@@ -170,6 +178,7 @@ async def deliveries(
         f" ORDER BY d.id {order} LIMIT ?",
         (*values, limit),
     )
+    names = await known()
     return [delivery_from_row(row, names.names) for row in rows]
 
 
@@ -210,10 +219,11 @@ async def rejection(db: aiosqlite.Connection, rejection_id: str) -> Rejection:
     return rejection_from_row(rows[0])
 
 
-async def pauses(db: aiosqlite.Connection, names: Names) -> list[Pause]:
+async def pauses(db: aiosqlite.Connection, known: Known) -> list[Pause]:
     rows = await db.execute_fetchall(
         "SELECT destination_id, started_at, ended_at, reason FROM pauses ORDER BY id"
     )
+    names = await known()
     return [
         Pause(names.names[number], from_ms(start), moment(end), reason)
         for number, start, end, reason in rows
@@ -230,9 +240,10 @@ async def pending(db: aiosqlite.Connection) -> dict[int, int]:
 
 
 async def queues(
-    db: aiosqlite.Connection, names: Names, waiting: dict[int, int]
+    db: aiosqlite.Connection, known: Known, waiting: Mapping[int, int]
 ) -> list[Queue]:
     """The oldest of each destination by two look-ups, whatever the number waiting."""
+    names = await known()
     found: list[Queue] = []
     for destination, count in sorted(waiting.items()):
         oldest = await _oldest(db, destination) if count else None
@@ -256,49 +267,49 @@ async def _oldest(db: aiosqlite.Connection, destination: int) -> int | None:
     return min((row[0] for row in (*retrying, *fresh)), default=None)
 
 
-async def ledger(db: aiosqlite.Connection, names: Names) -> list[Tally]:
+async def ledger(db: aiosqlite.Connection, known: Known) -> list[Tally]:
+    """In one statement, so that what is being added meanwhile is in all of it or none."""
+    rows = await db.execute_fetchall(
+        "SELECT 'event', source_id, decision_id, count(*) FROM events GROUP BY 2, 3"
+        " UNION ALL SELECT 'replayed', source_id, destination_id, sum(deliveries)"
+        " FROM replayed GROUP BY 2, 3"
+        " UNION ALL SELECT d.status, coalesce(e.source_id, 0), d.destination_id,"
+        " count(*) FROM deliveries d LEFT JOIN events e ON e.id = d.event_id"
+        " GROUP BY 1, 2, 3"
+    )
+    names = await known()
     decided: Counter[tuple[int, int]] = Counter()
-    for source, decision, count in await db.execute_fetchall(
-        "SELECT source_id, decision_id, count(*) FROM events GROUP BY 1, 2"
-    ):
-        for name in names.decisions[decision].destinations:
-            decided[source, names.numbers[name]] += count
-    for source, destination, count in await db.execute_fetchall(
-        "SELECT source_id, destination_id, sum(deliveries) FROM replayed GROUP BY 1, 2"
-    ):
-        decided[source, destination] += count
-    by_status: dict[tuple[int, int], Counter[Status]] = {}
-    for source, destination, status, count in await db.execute_fetchall(
-        "SELECT e.source_id, d.destination_id, d.status, count(*) FROM deliveries d"
-        " LEFT JOIN events e ON e.id = d.event_id GROUP BY 1, 2, 3"
-    ):
-        found = by_status.setdefault((source, destination), Counter())
-        found[STATUSES[status]] += count
+    by_status: defaultdict[tuple[int, int], Counter[Status]] = defaultdict(Counter)
+    for what, source, number, count in rows:
+        if what == "event":
+            for name in names.decisions[number].destinations:
+                decided[source, names.numbers[name]] += count
+        elif what == "replayed":
+            decided[source, number] += count
+        else:
+            by_status[source, number][STATUSES[what]] += count
     return [
         Tally(
             names.names.get(source, "(no event)"),
             names.names[destination],
             decided[source, destination],
-            by_status.get((source, destination), Counter()),
+            by_status[source, destination],
         )
         for source, destination in sorted({*decided, *by_status})
     ]
 
 
 async def totals(db: aiosqlite.Connection) -> Totals:
+    """In one statement, for the same reason."""
     rows = await db.execute_fetchall(
-        "SELECT count(*), coalesce(sum(fan_out), 0) FROM events"
+        "SELECT (SELECT count(*) FROM events),"
+        " (SELECT coalesce(sum(fan_out), 0) FROM events),"
+        " (SELECT count(*) FROM variants),"
+        " (SELECT count(*) FROM rejections),"
+        " (SELECT count(*) FROM deliveries WHERE replay_id IS NULL)"
     )
-    [(event_count, fan_out)] = rows
-    return Totals(
-        events=event_count,
-        fan_out=fan_out,
-        variants=await _number(db, "SELECT count(*) FROM variants"),
-        rejections=await _number(db, "SELECT count(*) FROM rejections"),
-        routed_deliveries=await _number(
-            db, "SELECT count(*) FROM deliveries WHERE replay_id IS NULL"
-        ),
-    )
+    [row] = rows
+    return Totals(*row)
 
 
 def _where(conditions: Conditions) -> tuple[str, tuple[Any, ...]]:

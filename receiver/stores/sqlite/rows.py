@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
 from receiver import ids
-from receiver.clock import from_ms
+from receiver.clock import from_ms, to_ms
 from receiver.models import (
     Attempt,
     Decision,
@@ -165,3 +166,13 @@ def rejection_from_row(row: Row) -> Rejection:
 
 def moment(ms: int | None) -> datetime | None:
     return None if ms is None else from_ms(ms)
+
+
+def in_milliseconds(event: Event, event_id: str) -> Event:
+    """A new event with its id and with its times as a later reading gives them."""
+    return replace(
+        event,
+        id=event_id,
+        received_at=from_ms(to_ms(event.received_at)),
+        occurred_at=moment(to_ms(event.occurred_at)) if event.occurred_at else None,
+    )

@@ -55,6 +55,14 @@ class NewReplayed:
     rows: Sequence[tuple[int, int, int, int, int]]
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """Deliveries as (id, destination, status before), or those there are not."""
+
+    rows: Sequence[tuple[int, int, int]]
+    missing: Sequence[int]
+
+
 async def add_events(
     connection: aiosqlite.Connection, items: Sequence[NewEvent]
 ) -> Sequence[Added]:
@@ -218,48 +226,53 @@ def _outcome_row(item: NewRecord) -> tuple[Any, ...]:
 
 async def retry(
     connection: aiosqlite.Connection, items: Sequence[tuple[Sequence[int], int]]
-) -> Sequence[Sequence[tuple[int, int, int]]]:
-    """Items are (deliveries, now).  Results: (delivery, destination, status before)."""
-    results: list[list[tuple[int, int, int]]] = []
+) -> Sequence[Changed]:
+    """Items are (deliveries, now), each delivery once."""
+    results: list[Changed] = []
     for deliveries, now in items:
-        changed = await _which(connection, deliveries, "status IN (0, 2)")
+        changed, missing = await _changeable(connection, deliveries)
         await connection.executemany(
             "UPDATE deliveries SET status = 0, due_at = ?, manual = manual + 1,"
             " round_attempts = 0, round_started = ?, settled_at = NULL WHERE id = ?",
             [(now, now, delivery) for delivery, _, _ in changed],
         )
-        results.append(changed)
+        results.append(Changed(changed, missing))
     return results
 
 
 async def cancel(
     connection: aiosqlite.Connection, items: Sequence[tuple[Sequence[int], int]]
-) -> Sequence[Sequence[tuple[int, int, int]]]:
-    """Items are (deliveries, now).  Results: (delivery, destination, status before)."""
-    results: list[list[tuple[int, int, int]]] = []
+) -> Sequence[Changed]:
+    """Items are (deliveries, now), each delivery once."""
+    results: list[Changed] = []
     for deliveries, now in items:
-        changed = await _which(connection, deliveries, "status IN (0, 2)")
+        changed, missing = await _changeable(connection, deliveries)
         await connection.executemany(
             "UPDATE deliveries SET status = 3, settled_at = ?, manual = 0 WHERE id = ?",
             [(now, delivery) for delivery, _, _ in changed],
         )
-        results.append(changed)
+        results.append(Changed(changed, missing))
     return results
 
 
-async def _which(
-    connection: aiosqlite.Connection, deliveries: Sequence[int], condition: str
-) -> list[tuple[int, int, int]]:
+async def _changeable(
+    connection: aiosqlite.Connection, deliveries: Sequence[int]
+) -> tuple[list[tuple[int, int, int]], list[int]]:
+    """Those pending or dead, and those that do not exist: then none may change."""
     found: list[tuple[int, int, int]] = []
     for start in range(0, len(deliveries), 500):
         chunk = deliveries[start : start + 500]
         rows = await connection.execute_fetchall(
             "SELECT id, destination_id, status FROM deliveries"
-            f" WHERE id IN ({_marks(len(chunk))}) AND {condition}",
+            f" WHERE id IN ({_marks(len(chunk))})",
             chunk,
         )
         found += [(row[0], row[1], row[2]) for row in rows]
-    return found
+    there = {delivery for delivery, _, _ in found}
+    missing = [delivery for delivery in deliveries if delivery not in there]
+    if missing:
+        return [], missing
+    return [row for row in found if row[2] in (0, 2)], []
 
 
 async def add_replays(
