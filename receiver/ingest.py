@@ -10,12 +10,15 @@ hold nobody up.
 
 import asyncio
 import hmac
+import os
+import signal
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, Literal
 
 from receiver import clock, logs
@@ -89,7 +92,7 @@ class Intake:
         """Use new settings for the events to come."""
         self._routes = settings.routes
         self._router = Router(settings.routes)
-        self._close_pool()
+        self._close_pool(cancel=False)  # what waits in it goes by the old routes
 
     async def close(self) -> None:
         """Keep the rejections that wait, and end the helper process."""
@@ -237,9 +240,9 @@ class Intake:
         if waiting:
             await self._store.add_rejections(waiting)
 
-    def _close_pool(self) -> None:
+    def _close_pool(self, *, cancel: bool = True) -> None:
         if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool.shutdown(wait=False, cancel_futures=cancel)
             self._pool = None
 
 
@@ -359,7 +362,17 @@ _helper_router: list[Router] = []
 
 
 def _start_helper(routes: tuple[Route, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is our parent's to handle
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     _helper_router.append(Router(routes))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot tell us, and its queue never ends: we hold it too."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)
 
 
 def _understand_in_helper(source: str, provider: str, request: Request) -> Understood:

@@ -360,11 +360,11 @@ def _show_messages(scene: Scene) -> None:
 
 
 def _block_lines(block: Mapping[str, Any]) -> list[str]:
-    texts = [block.get("text"), *block.get("fields", []), *block.get("elements", [])]
-    found = [
-        str(text["text"]) for text in texts if isinstance(text, dict) and "text" in text
-    ]
-    return [line for text in found for line in text.splitlines()]
+    pairs = [str(pair["text"]).replace("\n", " ") for pair in block.get("fields", [])]
+    texts = [block.get("text"), *block.get("elements", [])]
+    found = [str(text["text"]) for text in texts if isinstance(text, dict)]
+    lines = [line for text in found for line in text.splitlines()]
+    return ["  ".join(pairs), *lines] if pairs else lines
 
 
 async def _prove(scene: Scene) -> None:

@@ -6,6 +6,7 @@ requests waiting.  Redirects are not followed: a webhook goes where it was confi
 to go.  Of a reply only the first `KEPT_BYTES` are read.
 """
 
+import io
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from receiver.models import Outcome, Result
 
 KEPT_BYTES = 2048
 """How much of a reply's body is kept for `deliveries show`."""
+
+LARGE_BYTES = 1 << 20
+"""A body of more is written piece by piece, so that it does not hold up the loop."""
 
 RETRYABLE = frozenset({408, 425, 429}) | frozenset(range(500, 600))
 """Statuses after which the same request may well succeed."""
@@ -56,12 +60,12 @@ class Transport:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
     ) -> Reply | Outcome:
         """The reply, or the outcome when there was none."""
+        data = body if len(body) < LARGE_BYTES else io.BytesIO(body)
         try:
             async with self._open().request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method, url, data=data, headers=headers, allow_redirects=False
             ) as response:
-                kept = await response.content.read(KEPT_BYTES)
-                text = kept.decode("utf-8", "replace")
+                text = await _beginning(response)
                 return Reply(response.status, response.headers, text)
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return failure(error)
@@ -83,7 +87,16 @@ class Transport:
         return self._session
 
 
-def failure(error: Exception) -> Outcome:  # noqa: PLR0911 (a table in code)
+async def _beginning(response: aiohttp.ClientResponse) -> str:
+    """Of the body; one that ends too early does not undo the status."""
+    try:
+        kept = await response.content.read(KEPT_BYTES)
+    except aiohttp.ClientPayloadError:
+        return ""
+    return kept.decode("utf-8", "replace")
+
+
+def failure(error: Exception) -> Outcome:
     """Name what went wrong before there was a reply; never shows the URL."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return Outcome(Result.DNS, f"the name {error.host} could not be looked up")
@@ -94,10 +107,6 @@ def failure(error: Exception) -> Outcome:  # noqa: PLR0911 (a table in code)
         return Outcome(Result.CONNECT, f"{error.host}:{error.port}: {reason}")
     if isinstance(error, aiohttp.InvalidURL):
         return Outcome(Result.BAD_CONFIG, "the URL is not valid", permanent=True)
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return Outcome(
-            Result.CONNECT, "the connection ended in the middle of the reply"
-        )
     if isinstance(error, OSError | aiohttp.ClientConnectionError):
         return Outcome(Result.CONNECT, "the connection was closed before a reply")
     return Outcome(Result.ERROR, f"no usable reply ({type(error).__name__})")

@@ -270,6 +270,7 @@ def _sample_bodies(batch_id: str, now: datetime) -> dict[str, dict[str, Any]]:
     reserved = {"reserved": 100, "settled": 0, "refunded": 0}
     settled = {"reserved": 100, "settled": 90, "refunded": 10}
     refund = {"item_id": "item_010", "index": 9, "credits": CREDITS_EACH}
+    refund["reason"] = "Model timeout"
     return {
         "batch.created": {"event": "batch.created", **head, "status": "pending"}
         | {"summary": fresh, "ledger": reserved, **tail},

@@ -1,6 +1,6 @@
 """Servers for the tests of the intake; one is enough where state does not matter."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import count
 
 import pytest
@@ -8,16 +8,16 @@ import pytest_asyncio
 
 from tests.serving import SECRET, Serving, config, serving
 
-OTHER_SECRET = "the next secret, rotated in"  # noqa: S105 (made up)
+OTHER_SECRET = "the next secret, rotated in"
 MAX_BODY = 200_000
 
 _numbers = count()
 
 
 @pytest.fixture
-def batch() -> Iterator[str]:
+def batch() -> str:
     """A batch id that no other test uses."""
-    yield f"bat_{next(_numbers):06}"
+    return f"bat_{next(_numbers):06}"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
