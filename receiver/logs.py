@@ -54,6 +54,14 @@ def mask(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
     return fields
 
 
+def tame(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
+    """Replace control characters: what providers send must not drive the terminal."""
+    for name, value in fields.items():
+        if isinstance(value, str) and name != "exception" and not value.isprintable():
+            fields[name] = "".join(c if c.isprintable() else "\ufffd" for c in value)
+    return fields
+
+
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
@@ -64,7 +72,7 @@ def _shared() -> list[Processor]:
 
 
 def _console() -> list[Processor]:
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    return [tame, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
 
 
 def _json() -> list[Processor]:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from receiver.cli.common import CHUNK, looking, moment, settings_of, waits, writing
-from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
+from receiver.cli.output import as_json, emit_json, facts, plural, readable, table
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
 from receiver.stores import DeliveryFilter, Reader
@@ -137,7 +137,7 @@ async def show(config: Path | None, delivery_id: str, json_: bool) -> None:
     last = attempts[-1].outcome.response if attempts else ""
     if last:
         click.secho("\nanswered last", bold=True)
-        click.echo("\n".join(clean(line) for line in last.splitlines()))
+        click.echo(readable(last))
 
 
 def _attempt_row(attempt: Attempt) -> tuple[object, ...]:

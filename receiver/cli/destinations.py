@@ -7,7 +7,7 @@ import click
 
 from receiver import clock
 from receiver.cli.common import looking, settings_of, waits, writing
-from receiver.cli.output import ago, as_json, coloured, emit_json, table
+from receiver.cli.output import ago, as_json, coloured, emit_json, readable, table
 from receiver.ledger import Standing, standings
 from receiver.models import Claim, Delivery, Event, Outcome, State, Status, Trigger
 from receiver.settings import Settings
@@ -155,7 +155,7 @@ def _show(outcome: Outcome, duration_ms: float, *, json_: bool) -> None:
         f"{coloured(outcome.result)} in {duration_ms:.0f} ms {outcome.detail}".rstrip()
     )
     if outcome.response:
-        click.echo(outcome.response)
+        click.echo(readable(outcome.response))
 
 
 def _made_up(destination: str) -> Claim:

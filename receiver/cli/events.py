@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from receiver.cli.common import looking, moment, settings_of, waits
-from receiver.cli.output import as_json, clean, emit_json, facts, plain, table
+from receiver.cli.output import as_json, emit_json, facts, plain, readable, table
 from receiver.models import Delivery, Event
 from receiver.providers import PROVIDERS
 from receiver.routing import Opinion, Router, decide
@@ -188,7 +188,8 @@ def as_plain(stored: StoredEvent, *, body: bool) -> dict[str, Any]:
 def shown_headers(event: Event) -> Mapping[str, str]:
     """The headers, signatures masked."""
     provider = PROVIDERS.get(event.provider)
-    masked = provider.signature_headers if provider else frozenset[str]()
+    providers = [provider] if provider else PROVIDERS.values()
+    masked = {name for p in providers for name in p.signature_headers}
     return {name: "***" if name in masked else v for name, v in event.headers.items()}
 
 
@@ -262,5 +263,4 @@ def _show_deliveries(deliveries: list[Delivery]) -> None:
 
 
 def _readable(body: bytes) -> str:
-    text = body.decode("utf-8", "replace")
-    return "\n".join(clean(line) for line in text.splitlines())
+    return readable(body.decode("utf-8", "replace"))

@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -26,13 +27,19 @@ COLOURS = {
     "cancelled": "bright_black",
 }
 
+_UNPRINTABLE = re.compile(
+    r"[\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff]"
+)
+"""What JSON may hold as it is, but could drive a terminal or hide text on it."""
+
 as_json = click.option(
     "--json", "json_", is_flag=True, help="Print JSON, for machines."
 )
 
 
 def emit_json(value: object) -> None:
-    click.echo(json.dumps(plain(value), ensure_ascii=False, indent=2))
+    text = json.dumps(plain(value), ensure_ascii=False, indent=2)
+    click.echo(_UNPRINTABLE.sub(lambda found: _escape(found[0]), text))
 
 
 def plain(value: Any) -> Any:  # noqa: PLR0911 (a table in code)
@@ -95,6 +102,11 @@ def clean(text: str) -> str:
     )
 
 
+def readable(text: str) -> str:
+    """The same for a text of several lines, which stay lines."""
+    return "\n".join(map(clean, text.splitlines()))
+
+
 def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else noun.removesuffix('y') + 'ies' if noun.endswith('y') else noun + 's'}"
 
@@ -118,6 +130,11 @@ def _line(
         style(cell.ljust(width)) for cell, width in zip(cells, widths, strict=True)
     ]
     return "  ".join(padded).rstrip()
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def _body(body: bytes) -> object:

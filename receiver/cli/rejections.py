@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from receiver.cli.common import looking, settings_of, waits
-from receiver.cli.output import as_json, clean, emit_json, facts, plain, table
+from receiver.cli.output import as_json, emit_json, facts, plain, readable, table
 from receiver.models import Rejection
 from receiver.providers import PROVIDERS
 from receiver.settings import Settings
@@ -80,8 +80,7 @@ async def show(config: Path | None, rejection_id: str, json_: bool) -> None:
     click.secho("\nheaders", bold=True)
     facts(sorted(_headers(settings, rejection).items()))
     click.secho("\nbody", bold=True)
-    text = rejection.body.decode("utf-8", "replace")
-    click.echo("\n".join(clean(line) for line in text.splitlines()))
+    click.echo(readable(rejection.body.decode("utf-8", "replace")))
 
 
 def _plain(
@@ -97,7 +96,6 @@ def _plain(
 def _headers(settings: Settings, rejection: Rejection) -> dict[str, str]:
     """Signatures masked: they are as good as the request itself."""
     source = settings.sources.get(rejection.source)
-    masked = (
-        PROVIDERS[source.provider].signature_headers if source else frozenset[str]()
-    )
+    providers = [PROVIDERS[source.provider]] if source else PROVIDERS.values()
+    masked = {name for p in providers for name in p.signature_headers}
     return {n: "***" if n in masked else v for n, v in rejection.headers.items()}

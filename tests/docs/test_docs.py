@@ -1,0 +1,264 @@
+"""The documentation says what the code does, as far as a machine can tell."""
+
+import base64
+import re
+import shutil
+import subprocess
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+
+import receiver
+from receiver import clock
+from receiver.destinations import LazyTypes
+from receiver.expressions import compile_condition
+from receiver.metrics import Metrics
+from receiver.providers import PROVIDERS
+from receiver.settings import Known, load
+from receiver.settings.environment import references
+from receiver.signatures import standard_key, standard_signature
+from tests.docs.regenerate import (
+    CLI,
+    COMMAND,
+    CONFIGURATION,
+    cli_page,
+    options,
+    settings_classes,
+    with_tables,
+)
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    ROOT / "deploy/README.md",
+]
+SIGNING_SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
+_COMMAND = re.compile(
+    r"(?:^|[`;&] ?)receiver (?:-c \S+ )?([a-z]+)(?: ([a-z]+))?", re.MULTILINE
+)
+
+
+def blocks(language: str) -> list[Any]:
+    """Every code block of a language, with the page and line it is on as its id."""
+    return [
+        pytest.param(
+            found[2],
+            id=f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}",
+        )
+        for page in PAGES
+        for text in [page.read_text()]
+        for found in _BLOCK.finditer(text)
+        if found[1] == language
+    ]
+
+
+def block(page: str, language: str, containing: str) -> str:
+    """The one code block of a page that contains this."""
+    found = [
+        match[2]
+        for match in _BLOCK.finditer((ROOT / page).read_text())
+        if match[1] == language and containing in match[2]
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def anchors(page: Path) -> set[str]:
+    """The fragments a page's headings can be linked by, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+def test_the_page_of_commands_is_what_help_says():
+    assert CLI.read_text() == cli_page(), f"run: {COMMAND}"
+
+
+def test_the_tables_of_options_are_what_the_code_declares():
+    text = CONFIGURATION.read_text()
+
+    assert text == with_tables(text), f"run: {COMMAND}"
+
+
+@pytest.mark.parametrize("name", settings_classes())
+def test_every_settings_class_has_its_table(name: str):
+    text = CONFIGURATION.read_text()
+
+    table = text.partition(f"<!-- options: {name} -->")[2].partition("<!-- end -->")[0]
+
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE))
+    assert rows == {option: default for option, default, _ in options_of(name)}
+    assert rows
+
+
+def options_of(name: str) -> list[tuple[str, str, str]]:
+    return list(options(settings_classes()[name]))
+
+
+def test_the_example_environment_has_every_variable_with_its_default():
+    default = resources.files("receiver").joinpath("default.toml").read_text()
+    example = (ROOT / ".env.example").read_text()
+
+    offered = dict(re.findall(r"^#?([A-Z][A-Z0-9_]*)=(.*)$", example, re.MULTILINE))
+
+    used = {m[1]: m[2] for m in _VARIABLE.finditer(default) if m[1] != "NAME"}
+    assert offered.keys() == used.keys()
+    for name, value in used.items():
+        if value:
+            assert offered[name] == value
+
+
+def test_the_example_environment_asks_only_for_what_is_required():
+    values = dotenv_values(ROOT / ".env.example", interpolate=False)
+
+    default = resources.files("receiver").joinpath("default.toml").read_text()
+    assert values.keys() == references(tomllib.loads(default)["sources"])
+
+
+def test_every_metric_is_in_the_operating_guide():
+    guide = (ROOT / "docs/operating.md").read_text()
+
+    listed = set(re.findall(r"^\| `(receiver_\w+)` \|", guide, re.MULTILINE))
+
+    families = list(Metrics().registry.collect())
+    names = {f.name + ("_total" if f.type == "counter" else "") for f in families}
+    assert listed == names
+
+
+def test_every_logged_event_of_ours_is_in_the_operating_guide():
+    guide = (ROOT / "docs/operating.md").read_text()
+    logged = re.compile(
+        r"\b(?:log|logs\.get\(\)|self\._log)\.(?:info|warning|error)\(\s*\"([a-z_]+\.[a-z_]+)\""
+    )
+
+    names = {
+        name
+        for file in (ROOT / "receiver").rglob("*.py")
+        for name in logged.findall(file.read_text())
+    }
+
+    assert len(names) > 10
+    assert [name for name in sorted(names) if f"`{name}`" not in guide] == []
+
+
+@pytest.mark.parametrize("toml", blocks("toml"))
+def test_every_configuration_shown_can_be_used(toml: str, tmp_path: Path):
+    if "[sources." not in toml:  # a part of one: complete it
+        toml = f'[sources.sora2]\nprovider = "sora2"\nsecrets = ["x"]\n{toml}'
+    file = tmp_path / "receiver.toml"
+    file.write_text(toml)
+    known = Known(PROVIDERS.keys(), LazyTypes())
+    names = {found[1] for found in _VARIABLE.finditer(toml)}
+    values = dict.fromkeys(names, SIGNING_SECRET)
+    addresses = {n: "https://example.com/x" for n in names if n.endswith("URL")}
+    smtp = {n: "smtp://u:p@example.com" for n in names if "SMTP" in n}
+
+    settings = load(file, {**values, **addresses, **smtp}, known)
+
+    assert settings.sources
+
+
+@pytest.mark.parametrize("expressions", blocks("cel"))
+def test_every_condition_shown_compiles(expressions: str):
+    for line in expressions.splitlines():
+        assert compile_condition(line).text == line
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_every_piece_of_python_shown_is_python(code: str):
+    compile(code, "docs", "exec")
+
+
+def test_the_way_to_verify_in_python_accepts_what_we_sign_and_nothing_else():
+    namespace: dict[str, Any] = {}
+    exec(block("docs/delivery.md", "python", "def verify"), namespace)
+    headers, body = signed()
+
+    verify = namespace["verify"]
+
+    assert verify(SIGNING_SECRET, headers, body)
+    assert not verify(SIGNING_SECRET, headers, body + b" ")
+    assert not verify(SIGNING_SECRET, {**headers, "webhook-id": "evt_2"}, body)
+    assert not verify(SIGNING_SECRET, *signed(int(clock.now().timestamp()) - 3600))
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_way_to_verify_in_node_accepts_what_we_sign_and_nothing_else():
+    headers, body = signed()
+    begin = f"verify({SIGNING_SECRET!r}, {headers!r}, Buffer.from("
+    program = block("docs/delivery.md", "javascript", "function verify") + (
+        f"console.log({begin}{body.decode()!r})), {begin}'other')))"
+    )
+
+    said = subprocess.run(
+        ["node", "-e", program], capture_output=True, text=True, check=True
+    )
+
+    assert said.stdout == "true false\n"
+
+
+def signed(timestamp: int | None = None) -> tuple[dict[str, str], bytes]:
+    body, sent_at = b'{"a": 1}', timestamp or int(clock.now().timestamp())
+    keys = [standard_key(SIGNING_SECRET[:-4] + "AAA="), standard_key(SIGNING_SECRET)]
+    signature = standard_signature(keys, "evt_1", sent_at, body)
+    return {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(sent_at),
+        "webhook-signature": signature,
+    }, body
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_file_or_heading_of_ours_leads_somewhere(page: Path):
+    for link in _LINK.findall(page.read_text()):
+        if re.match(r"https?:", link):
+            continue
+        name, _, fragment = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not fragment or fragment in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_shown_exists(page: Path):
+    known = set(re.findall(r"^## receiver (.+)$", CLI.read_text(), re.MULTILINE))
+    groups = {name.split()[0] for name in known if " " in name}
+
+    for first, second in _COMMAND.findall(page.read_text()):
+        assert first in known, f"receiver {first}"
+        if first in groups and second:
+            assert f"{first} {second}" in known, f"receiver {first} {second}"
+
+
+def test_the_newest_entry_of_the_changelog_is_this_version():
+    versions = re.findall(
+        r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
+    )
+
+    assert versions[0] == receiver.__version__
+
+
+def test_everything_the_image_copies_is_there_and_not_ignored():
+    dockerfile = (ROOT / "deploy/Dockerfile").read_text()
+    allowed = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line.startswith("!")
+    }
+
+    copied = [
+        name
+        for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.MULTILINE)
+        for name in line.split()[:-1]
+    ]
+
+    assert set(copied) == allowed
+    assert all((ROOT / name).exists() for name in copied)
