@@ -111,19 +111,20 @@ def run(
 async def _serve(
     settings: Settings, load: Callable[[], Settings], fd: int | None
 ) -> None:
-    listener = _listen(settings, fd)
     log = logs.get()
-    app = await App.open(settings)
-    servers: list[_Server] = []
+    app = await App.open(settings)  # first: who owns the store may have the port, too
     try:
+        listener = _listen(settings, fd)
+        control = _listen_locally(control_path(settings))
         stop = asyncio.Event()
         _on_signals(stop, lambda: _reload(app, load))
         servers = [_Server(_public(app)), _Server(_control(app))]
-        control = _listen_locally(control_path(settings))
         tasks = [
             asyncio.create_task(server.serve(sockets=[sock]))
             for server, sock in zip(servers, (listener, control), strict=True)
         ]
+        for task in tasks:
+            task.add_done_callback(lambda _: stop.set())
         await app.dispatcher.start(settings.destinations)
         for advice in await app.orphans():
             log.warning("deliveries.orphaned", advice=advice)
@@ -272,7 +273,10 @@ def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
 
 
 def _addresses(settings: Settings, listener: socket.socket) -> dict[str, object]:
-    host, port = listener.getsockname()[:2]
+    name = listener.getsockname()
+    if isinstance(name, str | bytes):
+        return {"url": f"unix:{os.fsdecode(name)}", "store": settings.store.url}
+    host, port = name[:2]
     base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
     paths = {source.name: base + source.path for source in settings.sources.values()}
     return {"url": base, "sources": paths, "store": settings.store.url}

@@ -269,16 +269,16 @@ class _Lane:
             paused=self._paused_since(claim.delivery.round_started_at, now),
             jitter=random.random(),  # noqa: S311 (spreads retries, guards nothing)
         )
-        if attempt.outcome.pause:
-            await self._pause(attempt.outcome.pause, now)
+        pauses = bool(attempt.outcome.pause) and not self.paused
+        if pauses:  # at once, in memory; kept when the outcome is
+            self.pauses.append(Pause(self.settings.name, now, None, step.reason))
         await asyncio.shield(self._recorder.record(claim, attempt, step))
+        if pauses:
+            await self._keep_pause(step.reason, now)
         self._note(claim, attempt, step, now)
 
-    async def _pause(self, reason: str, now: datetime) -> None:
-        """Stop giving this destination anything, until somebody resumes it."""
-        if self.paused:
-            return
-        self.pauses.append(Pause(self.settings.name, now, None, reason))
+    async def _keep_pause(self, reason: str, now: datetime) -> None:
+        """This destination is given nothing more, until somebody resumes it."""
         self._log.error(
             "destination.paused", destination=self.settings.name, reason=reason
         )

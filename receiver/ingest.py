@@ -34,8 +34,9 @@ from receiver.models import (
     Scalar,
     Variant,
 )
+from receiver.offload import LARGE_BYTES, beside
 from receiver.providers import PROVIDERS
-from receiver.providers.body import LARGE_BYTES, parse, with_reading
+from receiver.providers.body import parse, with_reading
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
 from receiver.stores import Added, Store
@@ -121,7 +122,7 @@ class Intake:
             if provider.is_test_ping(request):
                 self._log.info("event.test", source=source.name)
                 return Answer("test")
-            provider.verify(request, source)
+            await beside(len(request.body), provider.verify, request, source)
         except Rejected as rejected:
             self._refuse(source, request, rejected)
             raise

@@ -18,6 +18,8 @@ from receiver.expressions import Condition, ExpressionError
 from receiver.models import Decision, Verdict
 from receiver.settings import Route
 
+REMEMBERED_TYPES = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
@@ -44,6 +46,7 @@ class Router:
             )
             for route in routes
         ]
+        self._of_type: dict[tuple[str, str], list[tuple[_Rule, bool]]] = {}
 
     def opinions(
         self, source: str, event_type: str, context: Callable[[], Any]
@@ -55,11 +58,9 @@ class Router:
         """
         opinions: list[Opinion] = []
         built = cache(context)
-        for rule in self._rules:
+        for rule, right_type in self._rules_of(source, event_type):
             route, condition = rule.route, rule.condition
-            if route.source not in (source, "*"):
-                continue
-            if not any(fnmatchcase(event_type, glob) for glob in route.types):
+            if not right_type:
                 opinions.append(Opinion(route, "type"))
             elif condition is None:
                 opinions.append(Opinion(route, "matched"))
@@ -71,6 +72,20 @@ class Router:
                 except ExpressionError as error:
                     opinions.append(Opinion(route, "failed", str(error)))
         return opinions
+
+    def _rules_of(self, source: str, event_type: str) -> list[tuple[_Rule, bool]]:
+        """The source's rules, and whether each wants this type; remembered."""
+        known = self._of_type.get((source, event_type))
+        if known is None:
+            known = [
+                (rule, any(fnmatchcase(event_type, glob) for glob in rule.route.types))
+                for rule in self._rules
+                if rule.route.source in (source, "*")
+            ]
+            if len(self._of_type) >= REMEMBERED_TYPES:  # types are the senders' words
+                self._of_type.clear()
+            self._of_type[source, event_type] = known
+        return known
 
 
 def decide(opinions: Iterable[Opinion]) -> Decision:

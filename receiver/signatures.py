@@ -5,7 +5,6 @@ Comparisons take the same time wherever two values differ.
 """
 
 import base64
-import binascii
 import hmac
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -42,7 +41,7 @@ def standard_key(secret: str) -> bytes:
     encoded = secret.removeprefix(WHSEC)
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         key = b""
     if not secret.startswith(WHSEC) or not 24 <= len(key) <= 64:
         raise ValueError("not whsec_ and 24 to 64 bytes in base64")

@@ -141,9 +141,7 @@ def answer(
     return respond
 
 
-def gate() -> tuple[
-    asyncio.Event, Callable[[Seen], Awaitable[web.StreamResponse]]
-]:
+def gate() -> tuple[asyncio.Event, Callable[[Seen], Awaitable[web.StreamResponse]]]:
     """An endpoint that answers nothing before the event is set."""
     opened = asyncio.Event()
 
@@ -177,9 +175,7 @@ async def attempts(bench: Bench, delivery: Delivery) -> list[tuple[Result, int |
 # -- promptness and isolation
 
 
-async def test_an_idle_destination_has_new_work_at_once(
-    bench, target, record_property
-):
+async def test_an_idle_destination_has_new_work_at_once(bench, target, record_property):
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[float] = asyncio.Queue()
 
@@ -236,9 +232,7 @@ async def test_a_dead_a_hanging_and_a_slow_destination_hold_up_nobody(bench, tar
         await target.wait_for(100, timeout=10)
 
         assert len(slow.seen) < 100
-        assert {d.status for d in await bench.deliveries("hanging")} == {
-            Status.PENDING
-        }
+        assert {d.status for d in await bench.deliveries("hanging")} == {Status.PENDING}
     await bench.settled("good", Status.DELIVERED)
 
 
@@ -354,7 +348,7 @@ async def test_a_long_wish_is_kept_too(bench, target):
     await bench.accept("app")
     await target.wait_for(1)
     async with asyncio.timeout(10):
-        while not (await bench.deliveries("app"))[0].attempts:
+        while not (await bench.deliveries("app"))[0].attempts:  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
 
     [delivery] = await bench.deliveries("app")
@@ -396,7 +390,7 @@ async def test_what_is_cancelled_while_it_runs_stays_cancelled(bench, target):
     await bench.store.cancel([delivery.id], clock.now())
     opened.set()
     async with asyncio.timeout(10):
-        while not await bench.store.attempts(delivery.id):
+        while not await bench.store.attempts(delivery.id):  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
 
     assert (await bench.store.delivery(delivery.id)).status is Status.CANCELLED
@@ -412,7 +406,7 @@ async def test_outcomes_that_cannot_be_written_are_kept_and_nothing_is_sent_twic
     with Locked(bench):
         await bench.start(to(target, concurrency=2))
         async with asyncio.timeout(20):
-            while bench.dispatcher.recorder.clear.is_set():
+            while bench.dispatcher.recorder.clear.is_set():  # noqa: ASYNC110 (it tells nobody)
                 await asyncio.sleep(0.01)
         seen_then = len(target.seen)
         await asyncio.sleep(1)  # time in which it might do wrong
@@ -512,7 +506,7 @@ async def test_410_pauses_and_what_waits_stays(bench, target):
     for _ in range(5):
         await bench.accept("app")
     async with asyncio.timeout(10):
-        while not bench.dispatcher.paused()["app"]:
+        while not bench.dispatcher.paused()["app"]:  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
     await bench.accept("app")
 

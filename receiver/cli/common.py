@@ -72,7 +72,12 @@ class Writer:
             NotFound, Conflict, StoreError: what the server says.
         """
         answer = await self._client.post(f"/api/v1{path}", json=body)
-        found = cast("Mapping[str, Any]", answer.json())
+        try:
+            found = cast("Mapping[str, Any]", answer.json())
+        except ValueError:
+            raise ReceiverError(
+                f"the server answered {answer.status_code}; see its log"
+            ) from None
         if answer.is_success:
             return found
         kinds: dict[int, type[ReceiverError]] = {
@@ -128,16 +133,16 @@ def moment(text: str | None) -> datetime | None:
     """`2h` (ago), `2026-01-24`, `2026-01-24T10:00:00Z`; UTC where no zone is given."""
     if text is None:
         return None
-    ago = duration(text)
-    if ago is not None:
-        return clock.now() - ago
     try:
+        ago = duration(text)
+        if ago is not None:
+            return clock.now() - ago
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is no time; write 2h, 2026-01-24 or 2026-01-24T10:00:00Z"
         ) from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def rate(text: str | None) -> float | None:

@@ -21,7 +21,7 @@ from receiver.settings import Source
 @click.argument("event_type", metavar="[TYPE]", default="")
 @click.option(
     "--file",
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Send this body instead.",
 )
 @click.option("--subject", help="The batch id to use (default: a fresh one).")
@@ -90,6 +90,7 @@ def post(
 
     Raises:
         NotFound: nobody listens there.
+        click.BadParameter: it is no address, or a header would hold what none can.
     """
     headers = {"content-type": "application/json"}
     if signed and source.secrets:
@@ -97,6 +98,8 @@ def post(
     token = {"token": str(source.token)} if source.token else None
     try:
         return httpx.post(url, content=body, headers=headers, params=token)
+    except (httpx.InvalidURL, UnicodeError) as error:
+        raise click.BadParameter(f"{url!r} cannot be posted to: {error}") from None
     except httpx.TransportError as error:
         reason = f"{url} cannot be reached ({error}); is `receiver serve` running?"
         raise NotFound(reason) from None

@@ -154,7 +154,13 @@ def find_source(settings: Settings, name: str) -> Source:
 
 @click.command()
 @click.option("--force", is_flag=True, help="Overwrite files that are there.")
-@click.option("--dir", "folder", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
+    default=".",
+    help="Where to write them (default: here).",
+)
 def init(force: bool, folder: Path) -> None:
     """
     Write receiver.toml and .env (readable by you alone), with fresh secrets.

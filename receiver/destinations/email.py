@@ -33,6 +33,7 @@ from receiver.messages import compose
 from receiver.messages.mail import written
 from receiver.messages.words import clean
 from receiver.models import Event, Outcome, Result, Secret
+from receiver.offload import beside
 from receiver.settings import DestinationSettings, option
 
 _ADDRESS = re.compile(r"[^\s@<>()\[\]\\,;:\"]+@[^\s@<>()\[\]\\,;:\"]+")
@@ -184,8 +185,10 @@ class Email:
         waiting = progress.waiting(self._recipients)
         outcome, deferred = None, dict[str, str]()
         if waiting:
-            sent_as = parcel.delivery.sent_as
-            mail = build(parcel.event, sent_as, self._settings, parcel.now)
+            event, sent_as = parcel.event, parcel.delivery.sent_as
+            mail = await beside(
+                len(event.body), build, event, sent_as, self._settings, parcel.now
+            )
             outcome, deferred = await self._attempt(mail.as_bytes(), waiting, progress)
         outcome = outcome or _settled(self._recipients, progress, deferred)
         return replace(outcome, progress=progress.text())

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from receiver.destinations import Parcel
 from receiver.destinations.transport import RETRYABLE, Reply, Transport, status_words
 from receiver.models import Outcome, Result, Secret
+from receiver.offload import beside
 from receiver.settings import DestinationSettings, option
 from receiver.signatures import standard_key, standard_signature
 
@@ -38,8 +39,7 @@ class HttpSettings(DestinationSettings):
     )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_web_address(self.url):
             yield "url", "is not an http:// or https:// address", ""
         for i, secret in enumerate(self.secrets):
             try:
@@ -57,7 +57,7 @@ class HttpSettings(DestinationSettings):
 
     def described(self) -> str:
         parts = urlsplit(self.url)
-        return f"POST {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        return f"POST {parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
 
     @cached_property
     def keys(self) -> tuple[bytes, ...]:
@@ -74,8 +74,8 @@ class Http:
         self._transport = Transport(settings.concurrency)
 
     async def send(self, parcel: Parcel) -> Outcome:
-        headers = build_headers(self._settings, parcel)
         body = parcel.event.body
+        headers = await beside(len(body), build_headers, self._settings, parcel)
         reply = await self._transport.request("POST", self._settings.url, headers, body)
         return (
             reply
@@ -139,3 +139,15 @@ def classify(settings: HttpSettings, parcel: Parcel, reply: Reply) -> Outcome:
 def _one_line(value: str) -> str:
     """A provider's type or header could hold anything; a header's value cannot."""
     return "".join(c if " " <= c <= "~" or c == "\t" else "?" for c in value)
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return (
+            parts.scheme in ("http", "https")
+            and bool(parts.hostname)
+            and parts.port != 0
+        )
+    except ValueError:  # brackets that do not close, a port that is no number
+        return False

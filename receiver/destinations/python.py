@@ -42,8 +42,6 @@ class PythonSettings(DestinationSettings):
         if not _HANDLER.fullmatch(self.handler):
             hint = 'write it like "mycompany.handlers:on_batch"'
             yield "handler", f'"{self.handler}" does not name a function', hint
-        if self.concurrency < 1:
-            yield "concurrency", "must be at least 1", "each call needs a process"
 
     def described(self) -> str:
         return f"python {self.handler}"

@@ -20,6 +20,7 @@ from receiver.destinations.transport import RETRYABLE, Reply, Transport, status_
 from receiver.messages import Fact, Failure, Link, Message, Severity, compose
 from receiver.messages.words import clean
 from receiver.models import Event, Outcome, Result, Secret
+from receiver.offload import beside
 from receiver.settings import DestinationSettings, option
 
 _HEADER = 150
@@ -95,7 +96,9 @@ class Slack:
         self._transport = Transport(settings.concurrency)
 
     async def send(self, parcel: Parcel) -> Outcome:
-        body = json.dumps(render(parcel.event), ensure_ascii=False).encode()
+        event = parcel.event
+        message = await beside(len(event.body), render, event)
+        body = json.dumps(message, ensure_ascii=False).encode()
         headers = {"content-type": "application/json; charset=utf-8"}
         reply = await self._transport.request("POST", self._url, headers, body)
         if isinstance(reply, Outcome):

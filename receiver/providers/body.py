@@ -1,16 +1,13 @@
 """Bodies: parsed strictly once, and read again when a stored event needs it."""
 
-import asyncio
 import json
 from dataclasses import replace
 from typing import Any
 
 from receiver.errors import Rejected
 from receiver.models import Event, Request
+from receiver.offload import beside
 from receiver.providers import PROVIDERS
-
-LARGE_BYTES = 64 * 1024
-"""A body of more takes milliseconds to parse, so not on the event loop."""
 
 
 def parse(body: bytes) -> Any:
@@ -33,9 +30,7 @@ def parse(body: bytes) -> Any:
 
 async def with_reading(event: Event) -> Event:
     """The event with what only its body knows: links to results and their expiry."""
-    if len(event.body) > LARGE_BYTES:
-        return await asyncio.to_thread(_with_reading, event)
-    return _with_reading(event)
+    return await beside(len(event.body), _with_reading, event)
 
 
 def _with_reading(event: Event) -> Event:

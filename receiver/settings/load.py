@@ -7,8 +7,9 @@ Every problem is reported at once, in one `SettingsError`.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -186,10 +187,22 @@ def _destinations(
             continue
         built = build(cls, table, key, problems, name=name)
         if built is not None:
-            for field, message, hint in built.problems():
+            for field, message, hint in (*_number_problems(built), *built.problems()):
                 problems.add(f"{key}.{field}", message, hint)
             destinations[name] = built
     return destinations
+
+
+def _number_problems(built: DestinationSettings) -> Iterable[tuple[str, str, str]]:
+    """What cannot work whatever the type."""
+    if built.concurrency < 1:
+        yield "concurrency", "is less than 1", "nothing would ever be attempted"
+    if built.timeout <= timedelta():
+        yield "timeout", "is not longer than 0", ""
+    if built.retry.max_attempts < 1:
+        yield "retry.max_attempts", "is less than 1", ""
+    if not built.retry.waits:
+        yield "retry.waits", "is empty", 'give at least one, like ["5s"]'
 
 
 def _routes(document: dict[str, Any], problems: Problems) -> tuple[Route, ...]:

@@ -149,11 +149,11 @@ class PythonSide(OtherSide):
         (self.folder / "mode").write_text(mode)
 
     async def was_reached(self) -> None:
-        while not self._pid():
+        while not self._pid():  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
 
     async def was_left(self) -> None:
-        while Path(f"/proc/{self._pid()}").exists():
+        while Path(f"/proc/{self._pid()}").exists():  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
 
     def _pid(self) -> str:
@@ -172,9 +172,7 @@ class Scene:
 async def listening(
     side: HttpSide | SmtpSide,
 ) -> AsyncIterator[int]:
-    async def serve(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         side.connections += 1
         try:
             await side.serve(reader, writer)
@@ -325,7 +323,7 @@ async def test_it_can_be_closed_unused_used_and_twice(scene):
     await scene.destination.close()
 
     async with asyncio.timeout(20):
-        while scene.other.connections:
+        while scene.other.connections:  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
 
 

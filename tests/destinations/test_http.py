@@ -150,9 +150,7 @@ async def test_a_later_attempt_has_the_same_id_and_the_time_of_its_own(target):
 
 async def test_a_replay_says_so(target):
     seen = await sent(target, parcel(replay_id="rpl_0000000000000001"))
-    anew = await sent(
-        target, parcel(replay_id="rpl_1", sent_as="evt_0000000000000002")
-    )
+    anew = await sent(target, parcel(replay_id="rpl_1", sent_as="evt_0000000000000002"))
 
     assert seen.headers["receiver-replay"] == "rpl_0000000000000001"
     assert seen.headers["webhook-id"] == "evt_0000000000000001"
@@ -359,9 +357,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 async def talking(talk: Talk) -> AsyncIterator[str]:
     """A server that says what it likes."""
 
-    async def serve(
-        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await reader.readuntil(b"\r\n\r\n")
             await talk(reader, writer)

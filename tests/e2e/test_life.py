@@ -36,9 +36,11 @@ def to(url: str, *, concurrency: int = 8) -> str:
 
 
 async def test_new_routes_apply_to_new_events_after_a_reload(tmp_path: Path):
-    async with sink() as old, sink() as new, serving(
-        tmp_path, config(destinations={"old": to(old.url)})
-    ) as running:
+    async with (
+        sink() as old,
+        sink() as new,
+        serving(tmp_path, config(destinations={"old": to(old.url)})) as running,
+    ):
         first = await post(running, batch="bat_1")
         await old.wait_for(1)
 
@@ -55,9 +57,10 @@ async def test_new_routes_apply_to_new_events_after_a_reload(tmp_path: Path):
 
 
 async def test_a_bad_new_file_leaves_the_old_one_running_and_says_why(tmp_path: Path):
-    async with sink() as there, serving(
-        tmp_path, config(destinations={"app": to(there.url)})
-    ) as running:
+    async with (
+        sink() as there,
+        serving(tmp_path, config(destinations={"app": to(there.url)})) as running,
+    ):
         bad = config(destinations={"app": to(there.url)}).replace(
             'to = ["app"]', 'to = ["ap"]'
         )

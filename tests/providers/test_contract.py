@@ -33,9 +33,7 @@ def source(
     name: str, *secrets: str, tolerance: timedelta | None = None, **more: Any
 ) -> Source:
     chosen = tuple(map(Secret, secrets)) or (SECRET,)
-    return Source(
-        "here", provider=name, secrets=chosen, tolerance=tolerance, **more
-    )
+    return Source("here", provider=name, secrets=chosen, tolerance=tolerance, **more)
 
 
 def request(
@@ -422,6 +420,11 @@ def test_the_signature_may_be_in_capitals_but_not_of_another_scheme():
         source("sora2"),
     )
 
-    for value in (digest, f"sha1={digest}", f"sha256={digest}0", f"sha256={digest[1:]}"):
+    for value in (
+        digest,
+        f"sha1={digest}",
+        f"sha256={digest}0",
+        f"sha256={digest[1:]}",
+    ):
         asked = request(body, {"x-sora2-signature": value})
         assert refusal(SORA2, asked) == "signature_mismatch"

@@ -14,7 +14,6 @@ import pytest
 
 from receiver.stores import Reader, Store, open_reader, open_store
 
-
 Loss = Literal["delivery", "event", "replayed delivery", "count of a replay"]
 
 

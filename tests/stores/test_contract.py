@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
@@ -11,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import NotFound, StoreError
-from receiver.models import Variant
-from receiver.stores import DeliveryFilter, Reader, Store
+from receiver.models import Scalar, Variant
+from receiver.stores import DeliveryFilter, EventFilter, Reader, Store
 from tests.stores.conftest import Harness, Loss
 from tests.stores.making import (
     ALL_EVENTS,
@@ -30,7 +31,13 @@ from tests.stores.making import (
 )
 
 EVERY_BYTE = bytes(range(256))
-FACTS = {"total": 100, "credits": 12.5, "state": "partial", "none": None, "ok": True}
+FACTS: Mapping[str, Scalar] = {
+    "total": 100,
+    "credits": 12.5,
+    "state": "partial",
+    "none": None,
+    "ok": True,
+}
 
 
 # -- what is kept
@@ -443,6 +450,22 @@ async def test_a_closed_store_keeps_nothing_and_says_so(store: Store):
         await store.add(event(), decision("crm"), {})
     with pytest.raises(StoreError):
         await store.ping()
+
+
+async def test_looking_into_a_closed_store_is_a_store_error(
+    store: Store, reader: Reader
+):
+    await store.close()
+    await reader.close()
+
+    for looking in (store, reader):
+        with pytest.raises(StoreError):
+            await looking.totals()
+
+
+async def test_looking_for_what_is_not_text_is_a_store_error(reader: Reader):
+    with pytest.raises(StoreError):
+        await reader.events(EventFilter(subject="\ud800"), limit=5)
 
 
 async def test_what_waits_is_committed_by_closing(harness: Harness, store: Store):

@@ -27,8 +27,6 @@ from tests.stores.making import (
     seconds,
 )
 
-NOBODY = ("\ud800", "", "no such")
-
 
 async def filled(store: Store, count: int = 25) -> list[str]:
     return [

@@ -132,7 +132,7 @@ async def test_while_the_store_cannot_commit_nothing_is_accepted(tmp_path):
             alive = await get(server, "/healthz")
         accepted = await post(server.url, body)
         async with asyncio.timeout(10):
-            while (await get(server, "/readyz")).status != 200:
+            while (await get(server, "/readyz")).status != 200:  # noqa: ASYNC110 (it tells nobody)
                 await asyncio.sleep(0.1)
         stored = await output(server, "events", "list")
 

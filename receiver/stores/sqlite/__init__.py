@@ -118,9 +118,9 @@ class SqliteStore(SqliteReader):
 
     async def close(self) -> None:
         await self._group.close()
-        for connection in (self._writer, self._due):
-            await connection.close()
         await super().close()
+        await self._due.close()
+        await self._writer.close()  # last: only it can empty the log into the file
         self._lock.release()
 
     async def ping(self) -> None:

@@ -44,5 +44,6 @@ async def translated() -> AsyncGenerator[None, None]:
     """Raise the driver's errors as StoreErrors."""
     try:
         yield
-    except (sqlite3.Error, UnicodeError, OverflowError) as error:
+    except (sqlite3.Error, ValueError, OverflowError) as error:
+        # ValueError: text that is not Unicode; a connection that is closed
         raise translate(error) from error

@@ -1,5 +1,6 @@
 """Looking into a SQLite store: one connection that cannot write."""
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,9 @@ BUSY_TIMEOUT_S = 2.0
 async def connect(path: Path, mode: str) -> aiosqlite.Connection:
     """Open a file with `mode` ro, rw or rwc; transactions begin only when we say so."""
     uri = f"{path.absolute().as_uri()}?mode={mode}"
+    # What cannot be opened fails here, and not in the driver's thread, which would
+    # then report to an event loop that may be gone.
+    sqlite3.connect(uri, uri=True).close()
     return await aiosqlite.connect(
         uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
     )

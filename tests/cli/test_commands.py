@@ -1,0 +1,483 @@
+"""Every command that looks at or changes what was accepted, beside a real server."""
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from tests.serving import SECRET
+from tests.web.wire import event, post
+
+UNKNOWN = {
+    "evt": "evt_00000000000000ff",
+    "dlv": "dlv_00000000000000ff",
+    "rej": "rej_00000000000000ff",
+}
+
+
+def refusing(status: int):
+    async def respond(_):
+        return web.Response(status=status, text="no\x1b[31m\x9b")
+
+    return respond
+
+
+# -- send
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("batch.created", "batch.running", "batch.completed", "batch.failed"),
+        *("batch.refunded", "as-sent"),
+    ],
+)
+async def test_every_sample_is_accepted(place, kind):
+    event_id = await place.send(kind)
+
+    shown = await place.json("events", "show", event_id)
+    assert shown["type"] == ("batch.completed" if kind == "as-sent" else kind)
+    assert [d["destination"] for d in shown["deliveries"]] == ["app"]
+
+
+async def test_what_is_sent_is_told_in_a_line(place):
+    url = f"{place.server.url}/webhook/sora2"
+    (place.folder / "body.json").write_bytes(b'{"no": "batch"}')
+    (place.folder / "list.json").write_bytes(b"[]")
+
+    first, _ = await place.run("send", "sora2", "--subject", "b", "--url", url)
+    again, _ = await place.run("send", "sora2", "--subject", "b", "--url", url)
+    unsigned, _ = await place.run("send", "sora2", "--unsigned", "--url", url, code=1)
+    odd, _ = await place.run(
+        "send", "sora2", "--file", "body.json", "--url", url, code=1
+    )
+    listed, _ = await place.run(
+        "send", "sora2", "--file", "list.json", "--url", url, code=1
+    )
+    invented, err = await place.run("send", "sora2", "batch.lost", code=1)
+
+    assert first.startswith("200 accepted evt_")
+    assert again.startswith("200 duplicate evt_")
+    assert unsigned.startswith("401 signature_missing neither")
+    assert odd.startswith("400 missing_batch_id")
+    assert listed.startswith("400 malformed_body")
+    assert invented == ""
+    assert "no sample 'batch.lost'; there are: batch.created" in err
+
+
+async def test_a_batch_id_that_no_header_can_hold_is_refused(place):
+    url = f"{place.server.url}/webhook/sora2"
+
+    await place.run(
+        "send", "sora2", "as-sent", "--subject", "b\u00e9", "--url", url, code=2
+    )
+
+
+async def test_without_a_server_sending_says_so(alone):
+    _, err = await alone.run(
+        "send", "sora2", "--url", "http://127.0.0.1:9/webhook/sora2", code=1
+    )
+
+    assert "cannot be reached" in err
+    assert "is `receiver serve` running?" in err
+
+
+# -- looking
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "list"),
+        ("events", "show", UNKNOWN["evt"]),
+        ("explain", UNKNOWN["evt"]),
+        ("deliveries", "list"),
+        ("deliveries", "show", UNKNOWN["dlv"]),
+        ("destinations", "list"),
+        ("rejections", "list"),
+        ("rejections", "show", UNKNOWN["rej"]),
+        ("replay", UNKNOWN["evt"]),
+        ("status",),
+    ],
+    ids=" ".join,
+)
+async def test_without_a_store_looking_says_so(alone, arguments):
+    _, err = await alone.run(*arguments, code=1)
+
+    assert "there is no store at receiver.db; start one with: receiver serve" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "show", UNKNOWN["evt"]),
+        ("events", "show", "evt_1"),
+        ("explain", "dlv_0123456789abcdef"),
+        ("deliveries", "show", UNKNOWN["dlv"]),
+        ("deliveries", "retry", UNKNOWN["dlv"]),
+        ("deliveries", "cancel", UNKNOWN["dlv"]),
+        ("deliveries", "move", UNKNOWN["dlv"], "--to", "spare"),
+        ("rejections", "show", UNKNOWN["rej"]),
+        ("replay", UNKNOWN["evt"]),
+        ("replay", "not an id"),
+        ("destinations", "pause", "nobody"),
+        ("destinations", "resume", "nobody"),
+    ],
+    ids=" ".join,
+)
+async def test_what_is_not_there_ends_with_1_and_is_named(place, arguments):
+    out, err = await place.run(*arguments, code=1)
+
+    assert err.startswith("Error: ")
+    assert (
+        arguments[1] if arguments[0] in ("replay", "explain") else arguments[2]
+    ) in err
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("events", "list"),
+        ("deliveries", "list"),
+        ("destinations", "list"),
+        ("rejections", "list"),
+        ("status",),
+        ("deliveries", "retry", "--status", "dead"),
+        ("deliveries", "cancel", "--status", "dead"),
+        ("deliveries", "move", "--destination", "app", "--to", "spare"),
+        ("replay", "--source", "sora2"),
+        ("check",),
+    ],
+    ids=" ".join,
+)
+async def test_where_nothing_matches_it_ends_with_0(place, arguments):
+    out, _ = await place.run(*arguments)
+    found = await place.json(*arguments)
+
+    assert out
+    assert isinstance(found, dict | list)
+
+
+async def test_events_are_listed_newest_first_and_filtered(place):
+    first = await place.send("batch.created", "--subject", "one")
+    second = await place.send("batch.completed", "--subject", "two")
+
+    async def listed(*filters: str) -> list[str]:
+        return [e["id"] for e in await place.json("events", "list", *filters)]
+
+    assert await listed() == [second, first]
+    assert await listed("--type", "*.created") == [first]
+    assert await listed("--subject", "two") == [second]
+    assert await listed("--source", "nobody") == []
+    assert await listed("--since", "1h") == [second, first]
+    assert await listed("--until", "1h") == []
+    assert await listed("--limit", "1") == [second]
+    assert await listed("--after", second) == [first]
+    out, err = await place.run("events", "list", "--limit", "1")
+    assert second in out
+    assert f"more: --after {second}" in err
+
+
+async def test_the_body_can_be_had_byte_for_byte(place):
+    body = event("bat_1", note="\u00e9  \u2028")
+    answer = await post(place.server.url, body)
+
+    out, _ = await place.run("events", "show", answer.json["id"], "--raw")
+
+    assert out.encode() == body
+
+
+async def test_an_explanation_says_what_each_route_decided_and_would_today(place):
+    event_id = await place.send()
+    toml = place.folder / "receiver.toml"
+    toml.write_text(toml.read_text().replace("> 5000", "> 5"))
+
+    out, _ = await place.run("explain", event_id)
+    found = await place.json("explain", event_id)
+
+    assert "its condition is false" in out
+    assert "and send it to: app, spare" in out
+    assert found["decided"]["destinations"] == ["app"]
+    assert found["decided"]["routes"] == [["all", "matched"], ["big", "when"]]
+    assert found["today_destinations"] == ["app", "spare"]
+    assert [r["verdict"] for r in found["today"]] == ["matched", "matched"]
+
+
+async def test_refused_requests_are_listed_and_shown(place):
+    await post(place.server.url, b'{"a": "\x1b[2J"}', {"x-webhook-signature": "f0e9"})
+    async with asyncio.timeout(10):
+        while not (listed := await place.json("rejections", "list")):
+            pass
+
+    out, _ = await place.run("rejections", "list")
+    shown, _ = await place.run("rejections", "show", listed[0]["id"])
+    found = await place.json("rejections", "show", listed[0]["id"])
+
+    assert "signature_mismatch" in out
+    assert "\N{REPLACEMENT CHARACTER}[2J" in shown
+    assert "f0e9" not in shown
+    assert found["headers"]["x-webhook-signature"] == "***"
+    assert found["body_bytes"] == len(b'{"a": "\x1b[2J"}')
+
+
+async def test_what_providers_send_does_not_drive_the_terminal(place):
+    nasty = "a\x1b]0;owned\x07\x9b31m\u202eb\r\n\x00"
+    body = (
+        event(nasty, kind=nasty, items=[{"video_url": nasty}])
+        .replace(b"\\u202e", "\u202e".encode())
+        .replace(b"\\u009b", "\x9b".encode())
+    )
+    place.target.respond = refusing(500)
+    answer = await post(place.server.url, body)
+    event_id = answer.json["id"]
+    delivery = await place.delivery(event_id, "dead")
+    said: list[str] = []
+
+    for arguments in (
+        ("events", "list"),
+        ("events", "show", event_id),
+        ("explain", event_id),
+        ("deliveries", "list"),
+        ("deliveries", "show", delivery["id"]),
+        ("destinations", "list"),
+        ("status",),
+    ):
+        for form in ([], ["--json"]):
+            out, err = await place.run(*arguments, *form)
+            said.append(out + err)
+    out, _ = await place.run("destinations", "test", "app", code=1)
+    said.append(out)
+
+    everything = "".join(said)
+    assert not any(c in everything for c in "\x1b\x07\x9b\u202e\x00\r")
+    assert (await place.json("events", "show", event_id))["subject"] == nasty
+
+
+# -- mending
+
+
+async def test_a_dead_delivery_can_be_retried(place):
+    place.target.respond = refusing(500)
+    event_id = await place.send()
+    delivery = await place.delivery(event_id, "dead")
+    shown, _ = await place.run("deliveries", "show", delivery["id"])
+    place.target.respond = None
+
+    out, _ = await place.run("deliveries", "retry", delivery["id"])
+    await place.delivery(event_id, "delivered")
+    again, _ = await place.run("deliveries", "retry", delivery["id"], code=1)
+    found = await place.json("deliveries", "show", delivery["id"])
+
+    assert "500 Internal Server Error" in shown
+    assert "retry: 1 of 1 delivery" in out
+    assert "retry: 0 of 1 delivery" in again
+    assert [a["trigger"] for a in found["attempts"]] == ["scheduled", "manual"]
+    assert [a["outcome"]["result"] for a in found["attempts"]] == ["http_status", "ok"]
+
+
+async def test_many_can_be_retried_by_filter_after_asking(place):
+    place.target.respond = refusing(500)
+    ids = [await place.send() for _ in range(3)]
+    for event_id in ids:
+        await place.delivery(event_id, "dead")
+    place.target.respond = None
+    bulk = ("deliveries", "retry", "--status", "dead")
+
+    would, _ = await place.run(*bulk, "--dry-run")
+    asked, _ = await place.run(*bulk, code=1, stdin=b"n\n")
+    aborted, _ = await place.run(*bulk, code=1)
+    done = await place.json(*bulk, "--yes")
+
+    assert would == "would retry 3 deliveries\n"
+    assert "retry 3 deliveries?" in asked
+    assert "retry 3 deliveries?" in aborted
+    assert done == {"matched": 3, "changed": 3, "dry_run": False}
+    for event_id in ids:
+        await place.delivery(event_id, "delivered")
+
+
+async def test_deliveries_can_be_cancelled_and_moved(place):
+    await place.run("destinations", "pause", "app")
+    first = await place.send()
+    second = await place.send()
+    delivery = await place.delivery(first)
+
+    cancelled, _ = await place.run("deliveries", "cancel", delivery["id"])
+    moved, _ = await place.run(
+        "deliveries", "move", "--destination", "app", "--to", "spare", stdin=b"y\n"
+    )
+    [seen] = await place.target.wait_for(1)
+    status = await place.json("status")
+
+    assert "cancel: 1 of 1 delivery" in cancelled
+    assert "move: 1 of 1 delivery" in moved
+    assert seen.path == "/spare"
+    assert seen.headers["webhook-id"] == second
+    assert status["difference"] == 0
+
+
+async def test_a_destination_can_be_paused_and_resumed(place):
+    reason = "maintenance until noon"
+    first, _ = await place.run("destinations", "pause", "app", "--reason", reason)
+    again, _ = await place.run("destinations", "pause", "app")
+    event_id = await place.send()
+    out, _ = await place.run("destinations", "list")
+    needs, _ = await place.run("status")
+    resumed = await place.json("destinations", "resume", "app")
+    not_paused, _ = await place.run("destinations", "resume", "app")
+    await place.delivery(event_id, "delivered")
+
+    assert first == "app: paused\n"
+    assert again == "app was paused already\n"
+    assert reason in out
+    assert "receiver destinations resume app" in needs
+    assert resumed == {"changed": True}
+    assert not_paused == "app was not paused\n"
+
+
+async def test_a_destination_can_be_tried_out(place):
+    good, _ = await place.run("destinations", "test", "app")
+    place.target.respond = refusing(404)
+    bad, _ = await place.run("destinations", "test", "app", code=1)
+    found = await place.json("destinations", "test", "app", code=1)
+    stored = await place.json("events", "list")
+
+    assert good.startswith("ok in ")
+    assert "404 Not Found" in bad
+    assert found["outcome"]["status_code"] == 404
+    assert stored == []
+    assert json.loads(place.target.seen[0].body)["type"] == "receiver.test"
+
+
+# -- replays
+
+
+async def test_an_event_can_be_replayed_as_itself_elsewhere_or_as_new(place):
+    event_id = await place.send()
+    await place.target.wait_for(1)
+
+    dry, _ = await place.run("replay", event_id, "--dry-run")
+    same, _ = await place.run("replay", event_id)
+    elsewhere = await place.json("replay", event_id, "--to", "spare")
+    anew = await place.json("replay", event_id, "--as-new", "--to", "app")
+    _, nobody = await place.run("replay", event_id, "--to", "nobody", code=1)
+    seen = await place.target.wait_for(4)
+
+    assert dry == "would replay 1 event\n"
+    assert "1 delivery of 1 event" in same
+    assert (elsewhere["events"], elsewhere["deliveries"]) == (1, 1)
+    assert "there is no destination 'nobody'" in nobody
+    by_replay = {s.headers.get("receiver-replay"): s for s in seen}
+    assert by_replay[elsewhere["replay"]].path == "/spare"
+    assert by_replay[elsewhere["replay"]].headers["webhook-id"] == event_id
+    assert by_replay[anew["replay"]].headers["webhook-id"] != event_id
+    assert len({s.body for s in seen}) == 1
+
+
+async def test_many_can_be_replayed_by_filter_at_a_rate(place):
+    for number in range(3):
+        await place.send("batch.created", "--subject", f"b{number}")
+    await place.send("batch.failed")
+    await place.target.wait_for(4)
+    wanted = ("replay", "--type", "batch.created", "--since", "1h")
+
+    refused, _ = await place.run(*wanted, code=1, stdin=b"n\n")
+    done = await place.json(*wanted, "--rate", "1/h", "--yes")
+    await place.target.wait_for(5)
+    waiting = await place.json("deliveries", "list", "--status", "pending")
+    status = await place.json("status")
+
+    assert "replay 3 events?" in refused
+    assert (done["events"], done["deliveries"]) == (3, 3)
+    assert place.target.seen[4].headers["receiver-replay"] == done["replay"]
+    assert len(waiting) == 2
+    assert status["difference"] == 0
+
+
+async def test_an_event_that_no_route_wants_is_not_replayed_anywhere(place):
+    event_id = await place.send()
+    toml = place.folder / "receiver.toml"
+    await place.server.stop()
+    toml.write_text(toml.read_text().partition("[[routes]]")[0])
+
+    out, err = await place.run("replay", event_id)
+
+    assert "0 deliveries of 1 event" in out
+    assert "no route sends them anywhere" in err
+
+
+# -- beside no server
+
+
+async def test_what_changes_things_works_without_a_server_too(place):
+    place.target.respond = refusing(500)
+    event_id = await place.send()
+    delivery = await place.delivery(event_id, "dead")
+    await place.server.stop()
+
+    retried, _ = await place.run("deliveries", "retry", delivery["id"])
+    await place.run("destinations", "pause", "spare")
+    replayed = await place.json("replay", event_id, "--to", "spare")
+    cancelled, _ = await place.run("deliveries", "cancel", delivery["id"])
+    waiting = await place.json("deliveries", "list", "--status", "pending")
+    status = await place.json("status")
+
+    assert "retry: 1 of 1 delivery" in retried
+    assert "cancel: 1 of 1 delivery" in cancelled
+    assert replayed["deliveries"] == 1
+    assert [d["destination"] for d in waiting] == ["spare"]
+    assert status["difference"] == 0
+    assert status["totals"]["events"] == 1
+
+
+async def test_the_first_change_may_come_before_the_first_server(alone):
+    out, _ = await alone.run("destinations", "pause", "app")
+
+    assert out == "app: paused\n"
+
+
+async def test_status_adds_up_and_names_what_needs_attention(place):
+    place.target.respond = refusing(500)
+    event_id = await place.send()
+    await place.delivery(event_id, "dead")
+
+    out, _ = await place.run("status")
+    found = await place.json("status")
+
+    assert "difference 0: every decided delivery is accounted for" in out
+    assert "there are dead deliveries" in out
+    assert found["difference"] == 0
+    assert found["ledger"][0]["by_status"]["dead"] == 1
+    assert SECRET not in out + json.dumps(found)
+
+
+async def test_orphaned_deliveries_are_named_with_what_to_do(place):
+    await place.run("destinations", "pause", "app")
+    await place.send()
+    await place.server.stop()
+    toml = place.folder / "receiver.toml"
+    text = toml.read_text().replace("[destinations.app]", "[destinations.new]")
+    toml.write_text(text.replace('to = ["app"]', 'to = ["new"]'))
+
+    out, _ = await place.run("status")
+    listed, _ = await place.run("destinations", "list")
+    moved, _ = await place.run(
+        "deliveries", "move", "--destination", "app", "--to", "new", "--yes"
+    )
+    after, _ = await place.run("status")
+
+    assert "receiver deliveries move --destination app --to OTHER" in out
+    assert "orphaned" in listed
+    assert "move: 1 of 1 delivery" in moved
+    assert "--to OTHER" not in after
+    assert "difference 0" in after
+
+
+async def test_a_store_that_is_not_one_is_named(alone):
+    (alone.folder / "receiver.db").write_bytes(b"not a database" * 100)
+
+    for arguments in (("status",), ("serve",), ("destinations", "pause", "app")):
+        _, err = await alone.run(*arguments, code=1)
+        assert "not a SQLite database" in err

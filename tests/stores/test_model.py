@@ -1,0 +1,332 @@
+"""The store beside a plain model of it: whatever is done, both say the same."""
+
+import asyncio
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+)
+
+from receiver.models import Claim, Status, Step
+from tests.stores.conftest import Harness, SqliteHarness
+from tests.stores.making import (
+    NOW,
+    assert_adds_up,
+    claim,
+    decision,
+    deliveries,
+    event,
+    record,
+    seconds,
+)
+
+DESTINATIONS = ("crm", "ops", "mail")
+SETTLING = (Status.DELIVERED, Status.DEAD)
+OPEN = (Status.PENDING, Status.DEAD)
+places = st.integers(0, 50)
+
+
+@dataclass
+class Expected:
+    """What a delivery should be."""
+
+    id: str
+    event: str
+    destination: str
+    due_at: datetime
+    status: Status = Status.PENDING
+    attempts: int = 0
+    round_attempts: int = 0
+    manual: int = 0
+    settled_at: datetime | None = None
+    holder: Claim | None = None
+    owner: str = ""
+    manual_when_claimed: int = 0
+    expired: bool = False
+
+
+@dataclass
+class Model:
+    events: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
+    deliveries: dict[str, Expected] = field(default_factory=dict)
+    paused: set[str] = field(default_factory=set)
+
+
+class Stores(RuleBasedStateMachine):
+    """Every rule does one thing to the store and to the model."""
+
+    claims = Bundle("claims")
+
+    @initialize()
+    def open(self) -> None:
+        self.runner = asyncio.Runner()
+        self.folder = Path(tempfile.mkdtemp())
+        self.harness = self.implementation()(self.folder)
+        self.store = self.runner.run(self.harness.owner())
+        self.model = Model()
+        self.now = NOW
+        self.life = 0
+
+    def implementation(self) -> Callable[[Path], Harness]:
+        raise NotImplementedError
+
+    def teardown(self) -> None:
+        if hasattr(self, "runner"):
+            self.runner.run(self.harness.close())
+            self.runner.close()
+            shutil.rmtree(self.folder)
+
+    # -- rules
+
+    @rule(wait=st.sampled_from([-5, 1, 7, 60]))
+    def time_passes(self, wait: int) -> None:
+        self.now += seconds(wait)
+
+    @rule(
+        source=st.sampled_from(["a", "b"]),
+        key=st.sampled_from("xyz"),
+        body=st.sampled_from([b"1", b"2"]),
+        to=st.lists(st.sampled_from(DESTINATIONS), unique=True, max_size=3),
+    )
+    def accept(self, source: str, key: str, body: bytes, to: list[str]) -> None:
+        given = event(key, source=source, body=body, at=self.now)
+        before = self.model.events.get((source, key))
+
+        added = self.runner.run(self.store.add(given, decision(*to), {}))
+
+        assert added.created == (before is None)
+        if before is not None:
+            assert (added.event_id, added.same_body) == (before[0], before[1] == body)
+            return
+        self.model.events[source, key] = (added.event_id, body)
+        self._learn(to, event_id=added.event_id, due_at=self.now)
+
+    @rule(
+        target=claims,
+        destination=st.sampled_from(DESTINATIONS),
+        owner=st.sampled_from(["one", "two"]),
+        limit=st.integers(1, 4),
+        expired=st.booleans(),
+    )
+    def claim(self, destination: str, owner: str, limit: int, expired: bool) -> object:
+        due = sorted(
+            (
+                d
+                for d in self.model.deliveries.values()
+                if d.destination == destination
+                and d.status is Status.PENDING
+                and d.due_at <= self.now
+                and (d.holder is None or d.expired)
+            ),
+            key=lambda d: (d.due_at, d.id),
+        )
+
+        found = self.runner.run(
+            claim(
+                self.store,
+                destination,
+                owner=owner,
+                now=self.now,
+                limit=limit,
+                lease_s=0 if expired else 3_600,
+            )
+        )
+
+        assert [one.delivery.id for one in found.claims] == [d.id for d in due[:limit]]
+        for one, delivery in zip(found.claims, due, strict=False):
+            delivery.holder, delivery.owner = one, owner
+            delivery.expired = expired
+            delivery.manual_when_claimed = delivery.manual
+        return multiple(*((self.life, one) for one in found.claims))
+
+    @rule(
+        one=consumes(claims),
+        status=st.sampled_from([Status.PENDING, *SETTLING]),
+        wait=st.sampled_from([0, 5]),
+    )
+    def record(self, one: tuple[int, Claim], status: Status, wait: int) -> None:
+        life, held = one
+        if life != self.life:
+            return  # its process is dead
+        delivery = self.model.deliveries[held.delivery.id]
+        step = Step(status, self.now + seconds(wait))
+
+        recorded = self.runner.run(record(self.store, held, step))
+
+        mine = delivery.holder is held
+        assert not recorded or mine
+        assert recorded or not mine or delivery.expired
+        if not recorded:
+            return
+        delivery.holder = None
+        delivery.attempts += 1
+        asked_meanwhile = delivery.manual > delivery.manual_when_claimed
+        if delivery.status is not Status.PENDING:
+            return
+        if status is Status.DELIVERED or not asked_meanwhile:
+            delivery.status, delivery.due_at = status, step.due_at
+            delivery.settled_at = step.due_at if status in SETTLING else None
+            delivery.round_attempts += 1
+            delivery.manual = 0
+
+    @rule(one=consumes(claims))
+    def release(self, one: tuple[int, Claim]) -> None:
+        life, held = one
+        if life != self.life:
+            return
+        self.runner.run(self.store.release([held]))
+        delivery = self.model.deliveries[held.delivery.id]
+        if delivery.holder is held:
+            delivery.holder = None
+
+    @rule(owner=st.sampled_from(["one", "two"]))
+    def forget(self, owner: str) -> None:
+        self.runner.run(self.store.forget_claims(owner))
+        for delivery in self.model.deliveries.values():
+            if delivery.owner == owner:
+                delivery.holder = None
+
+    @rule(which=st.lists(places, max_size=4))
+    def retry(self, which: list[int]) -> None:
+        chosen = self._some(which)
+        count = self.runner.run(self.store.retry([d.id for d in chosen], self.now))
+        changed = {d.id: d for d in chosen if d.status in OPEN}
+        for delivery in changed.values():
+            delivery.status, delivery.due_at = Status.PENDING, self.now
+            delivery.settled_at = None
+            delivery.round_attempts = 0
+            delivery.manual += 1
+        assert count == len(changed)
+
+    @rule(which=st.lists(places, max_size=4))
+    def cancel(self, which: list[int]) -> None:
+        chosen = self._some(which)
+        count = self.runner.run(self.store.cancel([d.id for d in chosen], self.now))
+        changed = {d.id: d for d in chosen if d.status in OPEN}
+        for delivery in changed.values():
+            delivery.status, delivery.settled_at = Status.CANCELLED, self.now
+        assert count == len(changed)
+
+    @rule(which=places, to=st.sampled_from(DESTINATIONS), as_new=st.booleans())
+    def replay(self, which: int, to: str, as_new: bool) -> None:
+        events = [event_id for event_id, _ in self.model.events.values()]
+        if not events:
+            return
+        event_id = events[which % len(events)]
+
+        async def replay() -> int:
+            number = await self.store.create_replay({}, self.now)
+            wanted = [(event_id, to, self.now)]
+            return await self.store.add_replayed(
+                number, wanted, as_new=as_new, now=self.now
+            )
+
+        assert self.runner.run(replay()) == 1
+        self._learn([to], event_id=event_id, due_at=self.now)
+
+    @rule(destination=st.sampled_from(DESTINATIONS))
+    def pause(self, destination: str) -> None:
+        paused = self.runner.run(self.store.pause(destination, "by hand", self.now))
+        assert paused == (destination not in self.model.paused)
+        self.model.paused.add(destination)
+
+    @rule(destination=st.sampled_from(DESTINATIONS))
+    def resume(self, destination: str) -> None:
+        resumed = self.runner.run(self.store.resume(destination, self.now))
+        assert resumed == (destination in self.model.paused)
+        self.model.paused.discard(destination)
+
+    @rule()
+    def crash(self) -> None:
+        self.store = self.runner.run(self.harness.crash())
+        self._forget_all()
+
+    @rule()
+    def restart(self) -> None:
+        self.runner.run(self.store.close())
+        self.store = self.runner.run(self.harness.owner())
+        self._forget_all()
+
+    # -- what must hold
+
+    @invariant()
+    def both_say_the_same(self) -> None:
+        found = self.runner.run(deliveries(self.store))
+        for delivery in found:
+            expected = self.model.deliveries[delivery.id]
+            assert (
+                delivery.event_id,
+                delivery.destination,
+                delivery.status,
+                delivery.attempts,
+                delivery.round_attempts,
+                delivery.due_at,
+                delivery.settled_at,
+            ) == (
+                expected.event,
+                expected.destination,
+                expected.status,
+                expected.attempts,
+                expected.round_attempts,
+                expected.due_at,
+                expected.settled_at,
+            )
+        assert len(found) == len(self.model.deliveries)
+
+    @invariant()
+    def everything_adds_up(self) -> None:
+        self.runner.run(assert_adds_up(self.store))
+        totals = self.runner.run(self.store.totals())
+        assert totals.events == len(self.model.events)
+
+    @invariant()
+    def the_same_are_paused(self) -> None:
+        pauses = self.runner.run(self.store.pauses())
+        standing = Counter(p.destination for p in pauses if p.ended_at is None)
+        assert standing == Counter(self.model.paused)
+
+    # -- steps
+
+    def _learn(self, to: list[str], *, event_id: str, due_at: datetime) -> None:
+        """The new deliveries' ids; that there are as many as decided is the point."""
+        found = self.runner.run(deliveries(self.store))
+        new = [one for one in found if one.id not in self.model.deliveries]
+        assert sorted(one.destination for one in new) == sorted(to)
+        for one in new:
+            self.model.deliveries[one.id] = Expected(
+                one.id, event_id, one.destination, due_at
+            )
+
+    def _some(self, which: list[int]) -> list[Expected]:
+        every = list(self.model.deliveries.values())
+        return [every[number % len(every)] for number in which] if every else []
+
+    def _forget_all(self) -> None:
+        self.life += 1
+        for delivery in self.model.deliveries.values():
+            delivery.holder = None
+
+
+class SqliteStores(Stores):
+    def implementation(self) -> Callable[[Path], Harness]:
+        return SqliteHarness
+
+
+TestSqliteStores = SqliteStores.TestCase
+TestSqliteStores.settings = settings(
+    max_examples=15, stateful_step_count=40, deadline=None, print_blob=True
+)
