@@ -26,7 +26,7 @@ from receiver.ingest import Intake
 from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
 from receiver.settings import DestinationSettings, Settings
-from receiver.stores import Store, open_store, sqlite_path
+from receiver.stores import Store, control_path, open_store
 from receiver.web import create_app
 from receiver.web.api import Api
 from receiver.web.health import Health
@@ -87,12 +87,6 @@ def make_destination(settings: DestinationSettings) -> Destination:
     return TYPES[settings.type].make(settings)
 
 
-def control_path(settings: Settings) -> Path:
-    """The Unix socket beside the store through which the commands write."""
-    store = sqlite_path(settings.store.url).absolute()
-    return store.with_name(store.name + ".sock")
-
-
 def run(
     settings: Settings, load: Callable[[], Settings], fd: int | None = None
 ) -> None:
@@ -115,7 +109,7 @@ async def _serve(
     app = await App.open(settings)  # first: who owns the store may have the port, too
     try:
         listener = _listen(settings, fd)
-        control = _listen_locally(control_path(settings))
+        control = _listen_locally(control_path(settings.store.url))
         stop = asyncio.Event()
         _on_signals(stop, lambda: _reload(app, load))
         servers = [_Server(_public(app)), _Server(_control(app))]
@@ -137,7 +131,7 @@ async def _serve(
         _notify("STOPPING=1")
         await _stop(app, servers, tasks)
     finally:
-        control_path(settings).unlink(missing_ok=True)
+        control_path(settings.store.url).unlink(missing_ok=True)
         await app.close()
         log.info("receiver.stopped")
 

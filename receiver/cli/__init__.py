@@ -5,6 +5,7 @@ Exit codes: 0 done (also when nothing matched), 1 it failed or the state forbids
 2 the command or the configuration is wrong.
 """
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -125,3 +126,9 @@ def main() -> None:
         sys.exit(2 if isinstance(error, StoreLocked) else 1)
     except (BrokenPipeError, KeyboardInterrupt):
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("RECEIVER_DEBUG"):
+            raise
+        click.secho(f"Error: {type(error).__name__}: {error}", fg="red", err=True)
+        click.echo("a fault of receiver's own; RECEIVER_DEBUG=1 shows where", err=True)
+        sys.exit(1)

@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from receiver.cli.common import CHUNK, looking, moment, settings_of, waits, writing
+from receiver.cli.common import looking, moment, settings_of, waits
 from receiver.cli.output import as_json, emit_json, facts, plural, readable, table
+from receiver.cli.writing import CHUNK, writing
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
 from receiver.stores import DeliveryFilter, Reader

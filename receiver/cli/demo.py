@@ -25,10 +25,11 @@ import aiohttp
 import click
 
 from receiver import clock
-from receiver.cli.common import looking, settings_of, waits, writing
+from receiver.cli.common import looking, settings_of, waits
 from receiver.cli.output import clean, coloured
 from receiver.cli.stand_ins import http_server, smtp_server
 from receiver.cli.status import show_ledger
+from receiver.cli.writing import writing
 from receiver.ledger import Ledger
 from receiver.models import Secret
 from receiver.providers import PROVIDERS

@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 
 from receiver import clock
-from receiver.cli.common import looking, settings_of, waits, writing
+from receiver.cli.common import looking, settings_of, waits
 from receiver.cli.output import ago, as_json, coloured, emit_json, readable, table
+from receiver.cli.writing import writing
 from receiver.ledger import Standing, standings
 from receiver.models import Claim, Delivery, Event, Outcome, State, Status, Trigger
 from receiver.settings import Settings

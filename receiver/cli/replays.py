@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from receiver.cli.common import CHUNK, looking, rate, settings_of, waits, writing
+from receiver.cli.common import looking, rate, settings_of, waits
 from receiver.cli.events import event_filter, filters
 from receiver.cli.output import as_json, emit_json, plural
+from receiver.cli.writing import CHUNK, writing
 from receiver.stores import EventFilter, Reader
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from receiver import logs
 from receiver.cli.common import settings_of
 from receiver.cli.output import as_json, emit_json, facts, table
 from receiver.errors import Problem, SettingsError
@@ -32,6 +31,8 @@ def serve(config: Path | None, fd: int | None) -> None:
       receiver serve
       receiver -c /etc/receiver/receiver.toml serve --fd 3
     """
+    from receiver import logs
+
     settings = settings_of(config)
     logs.configure(settings.server.log_level, settings.server.log_format)
     from receiver.app import run

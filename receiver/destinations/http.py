@@ -15,7 +15,7 @@ from typing import ClassVar
 from urllib.parse import urlsplit
 
 from receiver.destinations import Parcel
-from receiver.destinations.transport import RETRYABLE, Reply, Transport, status_words
+from receiver.destinations.replies import RETRYABLE, Reply, status_words
 from receiver.models import Outcome, Result, Secret
 from receiver.offload import beside
 from receiver.settings import DestinationSettings, option
@@ -71,6 +71,8 @@ class Http:
 
     def __init__(self, settings: HttpSettings) -> None:
         self._settings = settings
+        from receiver.destinations.transport import Transport  # noqa: PLC0415 (aiohttp takes 0.2 s)
+
         self._transport = Transport(settings.concurrency)
 
     async def send(self, parcel: Parcel) -> Outcome:

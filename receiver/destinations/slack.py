@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from receiver.destinations import Parcel
-from receiver.destinations.transport import RETRYABLE, Reply, Transport, status_words
+from receiver.destinations.replies import RETRYABLE, Reply, status_words
 from receiver.messages import Fact, Failure, Link, Message, Severity, compose
 from receiver.messages.words import clean
 from receiver.models import Event, Outcome, Result, Secret
@@ -93,6 +93,8 @@ class Slack:
 
     def __init__(self, settings: SlackSettings) -> None:
         self._url = settings.url
+        from receiver.destinations.transport import Transport  # noqa: PLC0415 (aiohttp takes 0.2 s)
+
         self._transport = Transport(settings.concurrency)
 
     async def send(self, parcel: Parcel) -> Outcome:

@@ -9,13 +9,10 @@ to go.  Of a reply only the first `KEPT_BYTES` are read.
 import io
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
 
 import aiohttp
 
+from receiver.destinations.replies import Reply
 from receiver.models import Outcome, Result
 
 KEPT_BYTES = 2048
@@ -23,30 +20,6 @@ KEPT_BYTES = 2048
 
 LARGE_BYTES = 1 << 20
 """A body of more is written piece by piece, so that it does not hold up the loop."""
-
-RETRYABLE = frozenset({408, 425, 429}) | frozenset(range(500, 600))
-"""Statuses after which the same request may well succeed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the other side answered; `text` is its body's beginning."""
-
-    status: int
-    headers: Mapping[str, str]
-    text: str
-
-    def retry_after_s(self, now: datetime) -> float | None:
-        """`Retry-After` on a 429 or 503, as seconds from now (RFC 9110, 10.2.3)."""
-        value = self.headers.get("Retry-After", "").strip()
-        if self.status not in (429, 503) or not value:
-            return None
-        if value.isdecimal():
-            return float(value[:9])
-        try:
-            return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-        except (ValueError, TypeError):
-            return None  # neither seconds nor a date with a zone
 
 
 class Transport:
@@ -110,11 +83,3 @@ def failure(error: Exception) -> Outcome:
     if isinstance(error, OSError | aiohttp.ClientConnectionError):
         return Outcome(Result.CONNECT, "the connection was closed before a reply")
     return Outcome(Result.ERROR, f"no usable reply ({type(error).__name__})")
-
-
-def status_words(status: int) -> str:
-    """`503 Service Unavailable`."""
-    try:
-        return f"{status} {HTTPStatus(status).phrase}"
-    except ValueError:
-        return str(status)

@@ -309,6 +309,12 @@ def sqlite_path(url: str) -> Path:
     return Path(path)
 
 
+def control_path(url: str) -> Path:
+    """The Unix socket beside the store, through which commands write to its owner."""
+    store = sqlite_path(url).absolute()
+    return store.with_name(store.name + ".sock")
+
+
 async def open_store(url: str, *, min_free_bytes: int = 0) -> Store:
     """
     Own the store at `sqlite:///path`, creating or migrating it as needed.

@@ -513,6 +513,6 @@ def test_where_it_goes_is_described_without_secrets():
 
     settings = HttpSettings("crm", type="http", url=url, secrets=(FIRST,))
 
-    assert settings.described() == "POST https://crm.test:8443/hooks"
+    assert settings.described() == "POST https://crm.test:8443/..."
     assert "hidden" not in repr(settings)
     assert FIRST not in repr(settings)

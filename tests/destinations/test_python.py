@@ -442,9 +442,3 @@ def test_a_handler_that_names_a_function_is_none(handler: str):
 
     assert list(settings.problems()) == []
     assert settings.described() == f"python {handler}"
-
-
-def test_no_processes_at_all_is_a_problem():
-    settings = PythonSettings("bill", type="python", handler="a:b", concurrency=0)
-
-    assert [field for field, _, _ in settings.problems()] == ["concurrency"]

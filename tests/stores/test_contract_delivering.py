@@ -457,6 +457,19 @@ async def test_retry_and_cancel_count_what_they_changed(store: Store, reader: Re
     await assert_adds_up(store, reader)
 
 
+async def test_a_dead_delivery_can_be_cancelled_and_waited_for_nobody(
+    store: Store, reader: Reader
+):
+    one = await one_claim(store)
+    await record(store, one, DEAD)
+
+    assert await store.cancel([one.delivery.id], NOW + seconds(2)) == 1
+
+    after = await reader.delivery(one.delivery.id)
+    assert (after.status, after.settled_at) == (Status.CANCELLED, NOW + seconds(2))
+    await assert_adds_up(store, reader)
+
+
 async def test_a_delivery_named_many_times_is_changed_once(
     store: Store, reader: Reader
 ):

@@ -4,12 +4,12 @@ import asyncio
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -80,6 +80,8 @@ class Stores(RuleBasedStateMachine):
         self.model = Model()
         self.now = NOW
         self.life = 0
+        for number in range(4):  # so that most rules have something to do at once
+            self._accept("a", f"{number}", b"1", list(DESTINATIONS[: number + 1]))
 
     def implementation(self) -> Callable[[Path], Harness]:
         raise NotImplementedError
@@ -98,11 +100,14 @@ class Stores(RuleBasedStateMachine):
 
     @rule(
         source=st.sampled_from(["a", "b"]),
-        key=st.sampled_from("xyz"),
+        key=st.sampled_from("23xyz"),
         body=st.sampled_from([b"1", b"2"]),
         to=st.lists(st.sampled_from(DESTINATIONS), unique=True, max_size=3),
     )
     def accept(self, source: str, key: str, body: bytes, to: list[str]) -> None:
+        self._accept(source, key, body, to)
+
+    def _accept(self, source: str, key: str, body: bytes, to: list[str]) -> None:
         given = event(key, source=source, body=body, at=self.now)
         before = self.model.events.get((source, key))
 
@@ -123,6 +128,33 @@ class Stores(RuleBasedStateMachine):
         expired=st.booleans(),
     )
     def claim(self, destination: str, owner: str, limit: int, expired: bool) -> object:
+        claims = self._claim(destination, owner, limit, expired=expired)
+        return multiple(*((self.life, one) for one in claims))
+
+    @rule(
+        destination=st.sampled_from(DESTINATIONS),
+        statuses=st.lists(
+            st.sampled_from([Status.PENDING, *SETTLING]), min_size=1, max_size=4
+        ),
+        meanwhile=st.sampled_from(["nothing", "retry", "cancel", "both"]),
+        wait=st.sampled_from([0, 5]),
+    )
+    def attempt(
+        self, destination: str, statuses: list[Status], meanwhile: str, wait: int
+    ) -> None:
+        """Claim and record at once, with something done by hand in between."""
+        claims = self._claim(destination, "one", len(statuses), expired=False)
+        held = [self.model.deliveries[one.delivery.id] for one in claims]
+        if meanwhile in ("retry", "both"):
+            self._retry(held)
+        if meanwhile in ("cancel", "both"):
+            self._cancel(held)
+        for one, status in zip(claims, statuses, strict=False):
+            self._record(one, status, wait)
+
+    def _claim(
+        self, destination: str, owner: str, limit: int, *, expired: bool
+    ) -> Sequence[Claim]:
         due = sorted(
             (
                 d
@@ -151,7 +183,7 @@ class Stores(RuleBasedStateMachine):
             delivery.holder, delivery.owner = one, owner
             delivery.expired = expired
             delivery.manual_when_claimed = delivery.manual
-        return multiple(*((self.life, one) for one in found.claims))
+        return found.claims
 
     @rule(
         one=consumes(claims),
@@ -160,8 +192,10 @@ class Stores(RuleBasedStateMachine):
     )
     def record(self, one: tuple[int, Claim], status: Status, wait: int) -> None:
         life, held = one
-        if life != self.life:
-            return  # its process is dead
+        if life == self.life:  # else its process is dead
+            self._record(held, status, wait)
+
+    def _record(self, held: Claim, status: Status, wait: int) -> None:
         delivery = self.model.deliveries[held.delivery.id]
         step = Step(status, self.now + seconds(wait))
 
@@ -200,9 +234,11 @@ class Stores(RuleBasedStateMachine):
             if delivery.owner == owner:
                 delivery.holder = None
 
-    @rule(which=st.lists(places, max_size=4))
-    def retry(self, which: list[int]) -> None:
-        chosen = self._some(which)
+    @rule(which=st.lists(places, min_size=1, max_size=8), what=st.booleans())
+    def mend(self, which: list[int], what: bool) -> None:
+        (self._retry if what else self._cancel)(self._some(which))
+
+    def _retry(self, chosen: list[Expected]) -> None:
         count = self.runner.run(self.store.retry([d.id for d in chosen], self.now))
         changed = {d.id: d for d in chosen if d.status in OPEN}
         for delivery in changed.values():
@@ -212,9 +248,7 @@ class Stores(RuleBasedStateMachine):
             delivery.manual += 1
         assert count == len(changed)
 
-    @rule(which=st.lists(places, max_size=4))
-    def cancel(self, which: list[int]) -> None:
-        chosen = self._some(which)
+    def _cancel(self, chosen: list[Expected]) -> None:
         count = self.runner.run(self.store.cancel([d.id for d in chosen], self.now))
         changed = {d.id: d for d in chosen if d.status in OPEN}
         for delivery in changed.values():
@@ -238,28 +272,29 @@ class Stores(RuleBasedStateMachine):
         assert self.runner.run(replay()) == 1
         self._learn([to], event_id=event_id, due_at=self.now)
 
-    @rule(destination=st.sampled_from(DESTINATIONS))
-    def pause(self, destination: str) -> None:
+    @rule(destination=st.sampled_from(DESTINATIONS), on=st.booleans())
+    def pause_or_resume(self, destination: str, on: bool) -> None:
+        (self._pause if on else self._resume)(destination)
+
+    def _pause(self, destination: str) -> None:
         paused = self.runner.run(self.store.pause(destination, "by hand", self.now))
         assert paused == (destination not in self.model.paused)
         self.model.paused.add(destination)
 
-    @rule(destination=st.sampled_from(DESTINATIONS))
-    def resume(self, destination: str) -> None:
+    def _resume(self, destination: str) -> None:
         resumed = self.runner.run(self.store.resume(destination, self.now))
         assert resumed == (destination in self.model.paused)
         self.model.paused.discard(destination)
 
-    @rule()
-    def crash(self) -> None:
-        self.store = self.runner.run(self.harness.crash())
-        self._forget_all()
-
-    @rule()
-    def restart(self) -> None:
-        self.runner.run(self.store.close())
-        self.store = self.runner.run(self.harness.owner())
-        self._forget_all()
+    @rule(crash=st.booleans())
+    def start_again(self, crash: bool) -> None:
+        if not crash:
+            self.runner.run(self.store.close())
+        again = self.harness.crash() if crash else self.harness.owner()
+        self.store = self.runner.run(again)
+        self.life += 1
+        for delivery in self.model.deliveries.values():
+            delivery.holder = None
 
     # -- what must hold
 
@@ -315,11 +350,6 @@ class Stores(RuleBasedStateMachine):
         every = list(self.model.deliveries.values())
         return [every[number % len(every)] for number in which] if every else []
 
-    def _forget_all(self) -> None:
-        self.life += 1
-        for delivery in self.model.deliveries.values():
-            delivery.holder = None
-
 
 class SqliteStores(Stores):
     def implementation(self) -> Callable[[Path], Harness]:
@@ -328,5 +358,10 @@ class SqliteStores(Stores):
 
 TestSqliteStores = SqliteStores.TestCase
 TestSqliteStores.settings = settings(
-    max_examples=15, stateful_step_count=40, deadline=None, print_blob=True
+    max_examples=40,
+    stateful_step_count=40,
+    deadline=None,
+    print_blob=True,
+    # Making a failure smaller takes minutes; add Phase.shrink when there is one.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )

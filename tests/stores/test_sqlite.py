@@ -14,7 +14,7 @@ import pytest
 
 from receiver.errors import StoreBusy, StoreError, StoreLocked, StoreUnusable
 from receiver.stores import open_reader, open_store, sqlite_path
-from receiver.stores.sqlite import SqliteStore
+from receiver.stores.sqlite import CACHED_EVENT_BYTES, SqliteStore
 from receiver.stores.sqlite.group import GroupCommit
 from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations
 from receiver.stores.sqlite.reader import connect
@@ -470,3 +470,35 @@ async def test_a_folder_that_disappears_is_a_store_error(tmp_path: Path):
             await store.add(event(), decision("crm"), {})
     finally:
         await store.close()
+
+
+async def test_a_folder_that_cannot_be_written_is_unusable(path: Path):
+    path.with_name("receiver.db.lock").mkdir()
+
+    with pytest.raises(StoreUnusable, match=r"receiver\.db\.lock: "):
+        await open_store(f"sqlite:///{path}")
+
+
+async def test_events_that_left_the_memory_are_read_from_the_file(store: SqliteStore):
+    bodies = [bytes([number]) * 4_194_304 for number in range(6)]
+    for body in bodies:
+        await store.add(event(body=body), decision("crm"), {})
+
+    found = (await claim(store, max_bytes=2**40)).claims
+
+    assert [one.event.body for one in found] == bodies
+    assert store._recent._bytes <= CACHED_EVENT_BYTES
+
+
+async def test_a_claim_that_cannot_be_read_is_not_held(store: SqliteStore, path: Path):
+    await accepted(store, "crm")
+    await store.close()
+    again = await SqliteStore.open(path)
+    await again._reader.close()  # the event is not in memory, and cannot be completed
+    with pytest.raises(StoreError):
+        await claim(again)
+
+    again._reader = await connect(path, "ro")
+
+    assert len((await claim(again)).claims) == 1
+    await again.close()
