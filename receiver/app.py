@@ -6,6 +6,7 @@ runs).  `serve` adds sockets and signals, and ends in order.
 """
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -127,7 +128,9 @@ async def _serve(
         log.info("receiver.ready", **_addresses(settings, listener))
         _notify("READY=1")
         await stop.wait()
-        log.info("receiver.stopping", grace_s=settings.server.grace.total_seconds())
+        grace_s = settings.server.grace.total_seconds()
+        attempts = app.dispatcher.running
+        log.info("receiver.stopping", grace_s=grace_s, running_attempts=attempts)
         _notify("STOPPING=1")
         await _stop(app, servers, tasks)
     finally:
@@ -226,7 +229,10 @@ def _listen(settings: Settings, fd: int | None) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        hint = "is another receiver running? set [server] port, or stop it"
+        in_use = "is another program using it? stop that, or set another port"
+        hint = (
+            in_use if error.errno == errno.EADDRINUSE else "see [server] host and port"
+        )
         message = f"cannot listen on {host}:{port}: {error.strerror}"
         raise SettingsError([Problem(settings.file, "server", message, hint)]) from None
     listener.listen(BACKLOG)
@@ -261,8 +267,15 @@ def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
+    def begin_to_stop() -> None:
+        if (
+            stop.is_set()
+        ):  # asked twice: what is unfinished is done after the next start
+            os._exit(1)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, begin_to_stop)
     loop.add_signal_handler(signal.SIGHUP, start_reload)
 
 

@@ -93,8 +93,10 @@ class Dispatcher:
         """Which destinations are given nothing now."""
         return {name: lane.paused for name, lane in self._lanes.items()}
 
-    def destinations(self) -> Mapping[str, Destination]:
-        return {name: lane.destination for name, lane in self._lanes.items()}
+    @property
+    def running(self) -> int:
+        """How many attempts are being made."""
+        return sum(lane.running for lane in self._lanes.values())
 
     async def stop(self, grace_s: float) -> None:
         """Claim nothing more; finish what runs within `grace_s`, release the rest."""
@@ -175,6 +177,10 @@ class _Lane:
     @property
     def paused(self) -> bool:
         return any(pause.ended_at is None for pause in self.pauses)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
 
     def start(self) -> None:
         name = f"lane-{self.settings.name}"

@@ -34,6 +34,15 @@ class Standing:
     pause: Pause | None
     orphaned: bool
 
+    @property
+    def state(self) -> str:
+        """In a word: orphaned, paused, retrying, active."""
+        if self.orphaned:
+            return "orphaned"
+        if self.pause:
+            return "paused"
+        return "retrying" if self.queue.retrying else "active"
+
 
 def standings(
     queues: Sequence[Queue], pauses: Sequence[Pause], configured: Collection[str]

@@ -1,15 +1,15 @@
 """New deliveries from stored events: to where today's routes send them, or elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from receiver.expressions import context, event_fields
-from receiver.models import Event, Reading
+from receiver.models import Delivery, Event, Reading, Status
 from receiver.providers.body import with_reading
 from receiver.routing import Opinion, Router, decide
-from receiver.stores import Store
+from receiver.stores import Reader, Store, StoredEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +65,61 @@ async def add(
     """
     Make the deliveries of some of a replay's events.
 
-    `to` empty means wherever today's routes send each event.  With a rate the
-    deliveries are due one after the other from `due_at` on, so that whoever asked
-    need not stay.
+    `to` empty means wherever today's routes send each event.  What is named twice is
+    made once.  With a rate the deliveries are due one after the other from `due_at`
+    on, so that whoever asked need not stay.
 
     Raises:
         NotFound: there is no such event.
     """
     gap = timedelta(seconds=1 / per_second) if per_second else timedelta()
     wanted: list[tuple[str, str, datetime]] = []
-    for event_id in events:
-        destinations = to or await _routed(store, router, event_id)
-        for name in destinations:
+    named = tuple(dict.fromkeys(to))
+    for event_id in dict.fromkeys(events):
+        for name in named or await targets(router, await store.event(event_id)):
             wanted.append((event_id, name, due_at))
             due_at += gap
     count = await store.add_replayed(replay_id, wanted, as_new=as_new, now=now)
     return Added(count, tuple(dict.fromkeys(name for _, name, _ in wanted)), due_at)
 
 
-async def _routed(store: Store, router: Router, event_id: str) -> Sequence[str]:
-    stored = await store.event(event_id)
+async def targets(router: Router, stored: StoredEvent) -> Sequence[str]:
+    """Where today's routes send a stored event."""
     return decide(await opinions_today(router, stored.event)).destinations
+
+
+async def movable(
+    reader: Reader, deliveries: Iterable[str], to: str
+) -> Sequence[Delivery]:
+    """
+    Those of the deliveries that can be moved to `to`: pending or dead, and not there.
+
+    Raises:
+        NotFound: there is no such delivery.
+    """
+    found = [await reader.delivery(one) for one in dict.fromkeys(deliveries)]
+    return [
+        delivery
+        for delivery in found
+        if delivery.status in (Status.PENDING, Status.DEAD)
+        and delivery.destination != to
+    ]
+
+
+async def move(
+    store: Store, replay_id: str, deliveries: Iterable[str], to: str, now: datetime
+) -> int:
+    """
+    Send to `to` instead what waits elsewhere; returns how many deliveries were made.
+
+    The new deliveries come first and the cancel after, so that whatever happens in
+    between an event may arrive twice, and never not at all.
+
+    Raises:
+        NotFound: there is no such delivery.
+    """
+    found = await movable(store, deliveries, to)
+    wanted = [(delivery.event_id, to, now) for delivery in found]
+    made = await store.add_replayed(replay_id, wanted, as_new=False, now=now)
+    await store.cancel([delivery.id for delivery in found], now)
+    return made

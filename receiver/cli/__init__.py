@@ -2,7 +2,7 @@
 The command line.  Each group of commands is a module, loaded when it is used.
 
 Exit codes: 0 done (also when nothing matched), 1 it failed or the state forbids it,
-2 the command or the configuration is wrong.
+2 the command, the configuration or the store is wrong, 130 interrupted.
 """
 
 import os
@@ -64,6 +64,13 @@ class Commands(click.Group):
             ctx.fail(f"there is no command {args[0]!r} ({hint})")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # whoever reads the output has seen enough
+            _discard_output()
+            ctx.exit(0)
+
     def format_commands(
         self, ctx: click.Context, formatter: click.HelpFormatter
     ) -> None:
@@ -88,7 +95,12 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="The configuration file (default: receiver.toml here, else the built-in one).",
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Say which version this is.",
 )
 @click.pass_context
 def root(ctx: click.Context, config: Path | None) -> None:
@@ -104,31 +116,52 @@ def root(ctx: click.Context, config: Path | None) -> None:
 
 
 def main() -> None:
-    """Run a command; errors are sentences, never tracebacks."""
-    from receiver.errors import ReceiverError, SettingsError
-
+    """Run a command and exit; errors are sentences, never tracebacks."""
     try:
-        root(prog_name="receiver")
-    except SettingsError as error:
-        count = len(error.problems)
-        click.secho(
-            f"{count} problem{'s' * (count > 1)} in the configuration:",
-            fg="red",
-            err=True,
-        )
-        for problem in error.problems:
-            click.echo(f"  {problem}", err=True)
-        sys.exit(2)
-    except ReceiverError as error:
-        from receiver.errors import StoreLocked
-
-        click.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(2 if isinstance(error, StoreLocked) else 1)
-    except (BrokenPipeError, KeyboardInterrupt):
-        sys.exit(130)
+        code = root.main(prog_name="receiver", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
     except Exception as error:
         if os.environ.get("RECEIVER_DEBUG"):
             raise
-        click.secho(f"Error: {type(error).__name__}: {error}", fg="red", err=True)
-        click.echo("a fault of receiver's own; RECEIVER_DEBUG=1 shows where", err=True)
-        sys.exit(1)
+        code = _explain(error)
+    sys.exit(code)
+
+
+def _explain(error: Exception) -> int:
+    """Say what went wrong; the exit code."""
+    from receiver.errors import (
+        ReceiverError,
+        SettingsError,
+        StoreLocked,
+        StoreUnusable,
+    )
+
+    if isinstance(error, SettingsError):
+        count = len(error.problems)
+        _complain(f"{count} problem{'s' * (count > 1)} in the configuration:")
+        for problem in error.problems:
+            click.echo(f"  {problem}", err=True)
+        return 2
+    if isinstance(error, ReceiverError):
+        _complain(f"Error: {error}")
+        return 2 if isinstance(error, StoreLocked | StoreUnusable) else 1
+    if isinstance(error, OSError):
+        _discard_output()  # a full disk behind it would fail again at the very end
+        _complain(f"Error: {error}")
+        return 1
+    _complain(f"Error: {type(error).__name__}: {error}")
+    click.echo("a fault of receiver's own; RECEIVER_DEBUG=1 shows where", err=True)
+    return 1
+
+
+def _complain(text: str) -> None:
+    click.secho(text, fg="red", err=True)
+
+
+def _discard_output() -> None:
+    """Let what is still to be written to standard output go nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,9 +1,12 @@
-"""What commands share: the settings, a look into the store, a way to write."""
+"""What commands share: the settings, a look into the store, options, questions."""
 
 import asyncio
 import os
 import re
-from collections.abc import AsyncGenerator, Callable, Coroutine
+import shutil
+import sys
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,8 +16,8 @@ import click
 
 from receiver import clock
 from receiver.settings import Known, Settings, load
-from receiver.settings.fields import duration
-from receiver.stores import Reader, open_reader
+from receiver.settings.fields import duration, suggest
+from receiver.stores import DeliveryFilter, EventFilter, Reader, open_reader
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -47,11 +50,129 @@ def waits(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 @asynccontextmanager
 async def looking(settings: Settings) -> AsyncGenerator[Reader, None]:
     """The store, read-only; whether a server runs makes no difference."""
-    reader = await open_reader(settings.store.url)
+    opening = asyncio.ensure_future(open_reader(settings.store.url))
     try:
-        yield reader
-    finally:
-        await reader.close()
+        yield await asyncio.shield(opening)
+    finally:  # also when interrupted while it opens: its thread must have an end
+        await (await opening).close()
+
+
+async def check_names(
+    reader: Reader,
+    settings: Settings,
+    *,
+    source: str | None = None,
+    destination: str | None = None,
+) -> None:
+    """
+    Names in filters may be of what was configured once, as long as it left a trace.
+
+    Raises:
+        click.BadParameter: neither the configuration nor the store knows one.
+    """
+    if source not in (None, *settings.sources) and not (
+        await reader.events(EventFilter(source), limit=1)
+        or await reader.rejections(source=source, limit=1)
+    ):
+        check_name("source", source, settings.sources)
+    if destination not in (None, *settings.destinations) and not (
+        await reader.deliveries(DeliveryFilter(destination=destination), limit=1)
+    ):
+        check_name("destination", destination, settings.destinations)
+
+
+def check_name(kind: str, name: str | None, known: Iterable[str]) -> None:
+    """
+    Raises:
+        click.BadParameter: there is none of this name.
+    """
+    known = list(known)
+    if name not in known:
+        hint = suggest(str(name), known)
+        raise click.BadParameter(f"there is no {kind} {name!r} ({hint})")
+
+
+def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Several options as one decorator, in the order in which help shows them."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(several):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def paged(noun: str) -> Callable[[Any], Any]:
+    """How much of a list, and from where on."""
+    limits = click.IntRange(1, 100_000)
+    return options(
+        click.option(
+            "--limit",
+            default=50,
+            show_default=True,
+            type=limits,
+            help="At most so many.",
+        ),
+        click.option("--after", help=f"Go on after this {noun} id (older ones)."),
+    )
+
+
+in_bulk = options(
+    click.option("--dry-run", is_flag=True, help="Only say what would be done."),
+    click.option("--yes", is_flag=True, help="Do not ask."),
+)
+"""For what changes many at a time."""
+
+
+def choose(verb: str, noun: str, ids: Sequence[str], filters: Iterable[object]) -> None:
+    """
+    Raises:
+        click.UsageError: neither ids nor filters were given, or both.
+    """
+    chosen = any(filters)
+    if not ids and not chosen:
+        raise click.UsageError(f"{verb} what? Name {noun}, or give filters.")
+    if ids and chosen:
+        raise click.UsageError(f"{verb} what? Name {noun} or give filters, not both.")
+
+
+def ask(question: str) -> None:
+    """
+    Go on only if the answer is yes; asked on standard error.
+
+    Raises:
+        click.UsageError: nobody is there to answer.
+    """
+    if not sys.stdin.isatty():
+        raise click.UsageError(f"{question} Add --yes, there is nobody to ask.")
+    if not click.confirm(question, err=True):
+        sys.exit(1)
+
+
+def steps(label: str, items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """`size` items at a time, with a progress bar where somebody watches."""
+    with click.progressbar(
+        length=len(items),
+        label=label,
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+    ) as bar:
+        for start in range(0, len(items), size):
+            part = items[start : start + size]
+            yield part
+            bar.update(len(part))
+
+
+def program() -> str:
+    """How this program was started, for somebody to type again."""
+    started = sys.argv[0]
+    found = shutil.which("receiver")
+    if found and Path(found).resolve() == Path(started).resolve():
+        return "receiver"
+    if Path(started).name == "__main__.py":
+        return f"{sys.executable} -m receiver"
+    return started
 
 
 def moment(text: str | None) -> datetime | None:

@@ -6,9 +6,10 @@ from typing import Any, cast
 
 import httpx
 
-from receiver.errors import Conflict, NotFound, ReceiverError, StoreError
+from receiver import logs
+from receiver.errors import Conflict, NotFound, ReceiverError, StoreError, StoreUnusable
 from receiver.settings import Settings
-from receiver.stores import control_path
+from receiver.stores import control_path, sqlite_path
 
 TIMEOUT_S = 30.0
 CHUNK = 500
@@ -50,35 +51,45 @@ async def writing(settings: Settings) -> AsyncGenerator[Writer, None]:
 
     Raises:
         StoreLocked: a process owns the store but does not answer on its socket.
+        StoreUnusable: there is no store: only a server makes one.
     """
-    path = control_path(settings.store.url)
-    transport: httpx.AsyncBaseTransport = httpx.AsyncHTTPTransport(uds=str(path))
-    if await _answers(transport):
-        async with _client(transport) as client:
+    if await server(settings) is not None:
+        async with _client(_socket(settings)) as client:
             yield Writer(client)
         return
+    path = sqlite_path(settings.store.url)
+    if not path.exists():
+        message = f"there is no store at {path}; start one with: receiver serve"
+        raise StoreUnusable(message)
     from receiver.app import App  # the whole server, only where none runs
 
+    logs.configure("warning")
     app = await App.open(settings)
     try:
-        transport = httpx.ASGITransport(app.api.app())
-        async with _client(transport) as client:
+        async with _client(httpx.ASGITransport(app.api.app())) as client:
             yield Writer(client)
     finally:
         await app.close()
 
 
+async def server(settings: Settings) -> Mapping[str, Any] | None:
+    """What the server that owns the store says of itself; None where none runs."""
+    async with _client(_socket(settings)) as client:
+        try:
+            answer = await client.get("/api/v1/status")
+        except httpx.TransportError:
+            return None
+    return cast("Mapping[str, Any]", answer.json()) if answer.is_success else {}
+
+
+def _socket(settings: Settings) -> httpx.AsyncHTTPTransport:
+    return httpx.AsyncHTTPTransport(uds=str(control_path(settings.store.url)))
+
+
 def _client(transport: httpx.AsyncBaseTransport) -> httpx.AsyncClient:
     return httpx.AsyncClient(
-        transport=transport, base_url="http://receiver", timeout=TIMEOUT_S
+        transport=transport,
+        base_url="http://receiver",
+        timeout=TIMEOUT_S,
+        trust_env=False,  # no proxy leads to a socket in the file system
     )
-
-
-async def _answers(transport: httpx.AsyncBaseTransport) -> bool:
-    request = httpx.Request("GET", "http://receiver/api/v1/")
-    try:
-        response = await transport.handle_async_request(request)
-        await response.aread()
-    except httpx.TransportError:
-        return False
-    return True

@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from email.message import EmailMessage
 from email.utils import getaddresses, parseaddr
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 from urllib.parse import unquote, urlsplit
 
@@ -79,7 +80,7 @@ class EmailSettings(DestinationSettings):
         help="for smtp:// auto upgrades to TLS when that is offered, and sends no "
         "password without TLS except to this machine",
     )
-    ca_file: str | None = option(
+    ca_file: Path | None = option(
         None, help="certificates (PEM) to trust instead of the system's"
     )
 

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import ClassVar
 
 from receiver.child import Ending, Pool
@@ -30,13 +31,13 @@ _HANDLER = re.compile(f"{_NAME}:{_NAME}")
 @dataclass(frozen=True)
 class PythonSettings(DestinationSettings):
     handler: str = option(help='what is called: "package.module:function"')
-    path: tuple[str, ...] = option(
-        (".",), help="directories that modules are looked for in first"
+    path: tuple[Path, ...] = option(
+        (Path(),), help="directories that modules are looked for in first"
     )
     timeout: timedelta = option(
         timedelta(seconds=30), help="for one call; then the process is killed"
     )
-    concurrency: int = option(4, help="child processes, so calls at a time")
+    concurrency: int = option(4, help="child processes, so calls at a time", least=1)
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
         if not _HANDLER.fullmatch(self.handler):
@@ -57,7 +58,7 @@ class Python:
             (
                 *(sys.executable, "-P", "-X", "faulthandler"),
                 *("-m", "receiver.child_main"),
-                *(settings.handler, *settings.path),
+                *(settings.handler, *map(str, settings.path)),
             ),
             settings.concurrency,
         )
@@ -74,10 +75,15 @@ class Python:
         if isinstance(answer, Ending):
             return Outcome(Result.ERROR, f"the handler's process ended ({answer})")
         head = answer.head
+        result = Result(head["result"])
+        broken = (
+            result is Result.BAD_CONFIG
+        )  # no delivery can succeed until it is mended
         return Outcome(
-            Result(head["result"]),
+            result,
             head["detail"],
-            permanent=head["permanent"],
+            permanent=head["permanent"] and not broken,
+            pause=f"the handler cannot be used: {head['detail']}" if broken else "",
             response=head["response"],
         )
 

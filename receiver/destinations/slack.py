@@ -75,7 +75,7 @@ class SlackSettings(DestinationSettings):
     """A channel; Slack takes about one message a second for each."""
 
     url: Secret = option(help="the incoming webhook's address", secret=True)
-    concurrency: int = option(1, help="attempts at a time")
+    concurrency: int = option(1, help="attempts at a time", least=1)
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
         hint = "copy it from Slack: https://hooks.slack.com/services/..."

@@ -26,6 +26,7 @@ class Environment:
         Raises:
             OSError, UnicodeError: `.env` cannot be read.
         """
+        self._folder = dotenv.parent if dotenv is not None else Path()
         if dotenv is not None and dotenv.is_file():
             found = dotenv_values(dotenv, interpolate=False)
             self._values |= {k: v for k, v in found.items() if v}
@@ -42,7 +43,7 @@ class Environment:
         if name in self._values:
             return self._values[name]
         file = self._values.get(f"{name}_FILE")
-        return Path(file).read_text().strip() or None if file else None
+        return (self._folder / file).read_text().strip() or None if file else None
 
 
 def interpolate(value: Any, env: Environment, key: str, problems: Problems) -> Any:

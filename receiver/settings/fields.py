@@ -12,6 +12,7 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from receiver.errors import Problem
@@ -50,6 +51,8 @@ class Problems:
 
     file: str
     found: list[Problem] = field(default_factory=list[Problem])
+    folder: Path = Path()
+    """What relative paths in the file start from: the folder it is in."""
 
     def add(self, key: str, message: str, hint: str = "") -> None:
         self.found.append(Problem(self.file, key, message, hint))
@@ -76,15 +79,18 @@ def build(
         if name is None:
             problems.add(f"{key}.{written}", "unknown key", suggest(written, names))
         elif value not in ("", None):
-            values[name] = _convert(hints[name], value, f"{key}.{written}", problems)
+            so_far, place = len(problems.found), f"{key}.{written}"
+            values[name] = _convert(hints[name], value, place, problems)
+            if len(problems.found) == so_far:
+                _check_bounds(values[name], declared[name], place, problems)
     for name, declaration in declared.items():
-        if name not in values and _required(declaration):
+        if name in values:
+            continue
+        if _required(declaration):
             help_text = declaration.metadata["help"]
             problems.add(f"{key}.{_in_toml(name)}", "is required", help_text)
-    if len(problems.found) > before:
-        return None
-    for name, value in values.items():
-        _check_bounds(value, declared[name], f"{key}.{_in_toml(name)}", problems)
+        elif hints[name] == tuple[Path, ...]:  # defaults start from the folder, too
+            values[name] = tuple(problems.folder / p for p in declaration.default)
     if len(problems.found) > before:
         return None
     return cls(**given, **values)
@@ -176,6 +182,8 @@ def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:
         return value == "true"
     if hint is Secret and isinstance(value, str):
         return Secret(value)
+    if hint is Path and isinstance(value, str):
+        return problems.folder / value
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         problems.add(key, f"expected {_WORDS[hint]}, found {_kind(value)}")
         return None
@@ -212,6 +220,7 @@ def _choice(choices: tuple[Any, ...], value: Any, key: str, problems: Problems) 
 _WORDS: dict[type, str] = {
     str: "text in quotes",
     Secret: "text in quotes",
+    Path: "a path in quotes",
     int: "a whole number",
     float: "a number",
     bool: "true or false",

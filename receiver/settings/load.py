@@ -7,9 +7,8 @@ Every problem is reported at once, in one `SettingsError`.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from receiver.settings.model import (
 )
 
 DEFAULT_FILE = "receiver.toml"
+LONGEST_STORE_PATH = 95
 
 
 def load(path: Path | None, real_environ: Mapping[str, str], known: Known) -> Settings:
@@ -45,19 +45,21 @@ def load(path: Path | None, real_environ: Mapping[str, str], known: Known) -> Se
     file = path or Path(DEFAULT_FILE)
     env = _environment(real_environ, file.parent / ".env")
     try:
-        if path is None and not file.exists():
-            problems = Problems("the built-in configuration")
-            document = _default_document(env)
-        else:
-            problems = Problems(str(file))
-            document = _parse(file)
+        built_in = path is None and not file.exists()
+        name = "the built-in configuration" if built_in else str(file)
+        problems = Problems(name, folder=file.parent)
+        document = _default_document(env) if built_in else _parse(file)
         document = interpolate(document, env, "", problems)
     except RecursionError:
         raise SettingsError([Problem(str(file), "", "nested too deeply")]) from None
     settings = _build(document, problems, known)
+    settings = replace(settings, store=_placed(settings.store, problems))
+    if problems.found and built_in:
+        hint = "set it in .env or the environment, or start with: receiver init"
+        raise SettingsError([replace(p, hint=hint) for p in problems.found])
     if problems.found:
         raise SettingsError(problems.found)
-    return replace(settings, store=_beside(file, settings.store))
+    return settings
 
 
 def _environment(real: Mapping[str, str], dotenv: Path) -> Environment:
@@ -69,19 +71,29 @@ def _environment(real: Mapping[str, str], dotenv: Path) -> Environment:
         raise SettingsError([problem]) from None
 
 
-def _beside(file: Path, store: StoreSettings) -> StoreSettings:
-    """A relative path is meant from the configuration's folder, not from wherever."""
-    scheme, separator, path = store.url.partition(":///")
-    if scheme != "sqlite" or not path or Path(path).is_absolute():
+def _placed(store: StoreSettings, problems: Problems) -> StoreSettings:
+    """The store's URL with its path made whole; never shown, it may hold a password."""
+    scheme, _, written = store.url.partition(":///")
+    if scheme != "sqlite" or not written:
+        hint = 'write "sqlite:///receiver.db", or "sqlite:////var/lib/receiver.db"'
+        problems.add("store.url", "is not a store that is known here", hint)
         return store
-    return replace(store, url=f"{scheme}{separator}{file.parent / path}")
+    path = problems.folder / written
+    if not path.parent.is_dir():
+        problems.add("store.url", f"the folder {path.parent} does not exist")
+    elif path.is_dir():
+        problems.add("store.url", f"{path} is a folder", "name a file in it")
+    elif len(str(path.absolute())) > LONGEST_STORE_PATH:
+        message = f"the path has more than {LONGEST_STORE_PATH} characters"
+        problems.add("store.url", message, "a Unix socket has to fit beside it")
+    return replace(store, url=f"sqlite:///{path}")
 
 
 def _parse(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text())
     except OSError as error:
-        hint = "write one with: receiver init"
+        hint = "write one with: receiver init" * isinstance(error, FileNotFoundError)
         message = f"cannot be read: {error.strerror}"
         raise SettingsError([Problem(str(file), "", message, hint)]) from None
     except ValueError as error:  # TOML's, Unicode's, or a number of 5,000 digits
@@ -94,7 +106,7 @@ def _default_document(env: Environment) -> dict[str, Any]:
     wanted = {
         name: table
         for name, table in document["destinations"].items()
-        if all(_is_set(env, variable) for variable in references(table))
+        if any(_is_set(env, variable) for variable in references(table))
     }
     document["destinations"] = wanted
     for route in document["routes"]:
@@ -112,7 +124,7 @@ def _is_set(env: Environment, name: str) -> bool:
 
 def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settings:
     parts = {"server", "store", "sources", "destinations", "routes"}
-    for name in set(document) - parts:
+    for name in sorted(set(document) - parts):
         problems.add(name, "unknown table", suggest(name, parts))
     server = build(Server, document.get("server", {}), "server", problems)
     store = build(StoreSettings, document.get("store", {}), "store", problems)
@@ -187,22 +199,10 @@ def _destinations(
             continue
         built = build(cls, table, key, problems, name=name)
         if built is not None:
-            for field, message, hint in (*_number_problems(built), *built.problems()):
+            for field, message, hint in built.problems():
                 problems.add(f"{key}.{field}", message, hint)
             destinations[name] = built
     return destinations
-
-
-def _number_problems(built: DestinationSettings) -> Iterable[tuple[str, str, str]]:
-    """What cannot work whatever the type."""
-    if built.concurrency < 1:
-        yield "concurrency", "is less than 1", "nothing would ever be attempted"
-    if built.timeout <= timedelta():
-        yield "timeout", "is not longer than 0", ""
-    if built.retry.max_attempts < 1:
-        yield "retry.max_attempts", "is less than 1", ""
-    if not built.retry.waits:
-        yield "retry.waits", "is empty", 'give at least one, like ["5s"]'
 
 
 def _routes(document: dict[str, Any], problems: Problems) -> tuple[Route, ...]:

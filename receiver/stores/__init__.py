@@ -80,11 +80,18 @@ class DeliveryFilter:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """What waits for one destination."""
+    """
+    What waits for one destination.
+
+    `retrying` of the pending deliveries were attempted before, without success;
+    `failing` is the id of the oldest of these.
+    """
 
     destination: str
     pending: int
     oldest_at: datetime | None
+    retrying: int = 0
+    failing: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

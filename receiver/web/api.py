@@ -5,6 +5,7 @@ Every answer is JSON; a refusal is `{"error": {"code", "message"}}`.  Reading is
 here: commands read the store themselves.
 """
 
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from receiver import clock, replay
+from receiver import clock, logs, replay
 from receiver.errors import Conflict, NotFound, ReceiverError, StoreError
 from receiver.routing import Router
 from receiver.settings import Settings
@@ -29,7 +30,7 @@ Wake = Callable[[tuple[str, ...]], None]
 
 
 class Api:
-    """Retry, cancel, replay, pause, resume."""
+    """Retry, cancel, move, replay, pause, resume; each is logged in a line."""
 
     def __init__(
         self,
@@ -53,7 +54,9 @@ class Api:
         return Starlette(
             routes=[
                 Route("/api/v1/deliveries/retry", self.retry, methods=post),
+                Route("/api/v1/status", self.status, methods=["GET"]),
                 Route("/api/v1/deliveries/cancel", self.cancel, methods=post),
+                Route("/api/v1/deliveries/move", self.move, methods=post),
                 Route("/api/v1/replays", self.create_replay, methods=post),
                 Route("/api/v1/replays/{id}/events", self.replay_events, methods=post),
                 Route("/api/v1/destinations/{name}/pause", self.pause, methods=post),
@@ -62,17 +65,38 @@ class Api:
             exception_handlers={HTTPException: refuse, ReceiverError: _explain},
         )
 
+    async def status(self, _: Request) -> Response:
+        """`{"pid": n}`: who owns the store."""
+        return JSONResponse({"pid": os.getpid()})
+
     async def retry(self, request: Request) -> Response:
         """`{"ids": [...]}`: a new round for each; `{"changed": n}`."""
         ids = _ids(await _json(request), "ids")
         changed = await self._store.retry(ids, clock.now())
         self._wake(tuple(self._settings.destinations))
-        return JSONResponse({"changed": changed})
+        return _done("deliveries.retried", changed, asked=len(ids))
 
     async def cancel(self, request: Request) -> Response:
         """`{"ids": [...]}`: none is tried again; `{"changed": n}`."""
         ids = _ids(await _json(request), "ids")
-        return JSONResponse({"changed": await self._store.cancel(ids, clock.now())})
+        changed = await self._store.cancel(ids, clock.now())
+        return _done("deliveries.cancelled", changed, asked=len(ids))
+
+    async def move(self, request: Request) -> Response:
+        """
+        `{"ids": [...], "to": "...", "replay": "rpl_..."}`; `{"changed": n}`.
+
+        Only what is pending or dead elsewhere is moved: see `replay.move`.
+        """
+        body = await _json(request)
+        ids, to, replay_id = _ids(body, "ids"), body.get("to"), body.get("replay")
+        if not isinstance(to, str) or not isinstance(replay_id, str):
+            raise HTTPException(400, "to or replay is not a text")
+        self._check(to)
+        changed = await replay.move(self._store, replay_id, ids, to, clock.now())
+        self._wake((to,))
+        fields = {"asked": len(ids), "to": to, "replay": replay_id}
+        return _done("deliveries.moved", changed, **fields)
 
     async def create_replay(self, request: Request) -> Response:
         """`{"asked": {...}}`, kept as it is; `{"id": "rpl_..."}`."""
@@ -91,8 +115,7 @@ class Api:
         body = await _json(request)
         to = _ids(body, "to") if body.get("to") else ()
         for name in to:
-            if name not in self._settings.destinations:
-                raise NotFound(f"there is no destination {name!r}")
+            self._check(name)
         now = clock.now()
         rate, due_at = body.get("per_second"), body.get("due_at")
         added = await replay.add(
@@ -109,6 +132,7 @@ class Api:
             now=now,
         )
         self._wake(added.destinations)
+        _log("events.replayed", replay=request.path_params["id"], count=added.deliveries)
         answer = {
             "deliveries": added.deliveries,
             "due_at": added.next_due_at.isoformat(),
@@ -121,20 +145,35 @@ class Api:
         reason = str((await _json(request)).get("reason") or "paused by hand")[:500]
         changed = await self._store.pause(name, reason, clock.now())
         await self._pauses_changed()
-        return JSONResponse({"changed": changed})
+        return _done("destination.paused", changed, destination=name, reason=reason)
 
     async def resume(self, request: Request) -> Response:
         """`{"changed": true}`, or false if it was not paused."""
-        changed = await self._store.resume(self._known(request), clock.now())
+        name = self._known(request)
+        changed = await self._store.resume(name, clock.now())
         await self._pauses_changed()
-        return JSONResponse({"changed": changed})
+        return _done("destination.resumed", changed, destination=name)
 
     def _known(self, request: Request) -> str:
         name: str = request.path_params["name"]
+        self._check(name)
+        return name
+
+    def _check(self, name: str) -> None:
         if name not in self._settings.destinations:
             known = ", ".join(self._settings.destinations) or "none"
             raise NotFound(f"there is no destination {name!r}; configured: {known}")
-        return name
+
+
+def _done(what: str, changed: int, **fields: object) -> Response:
+    """The answer; logged, unless nothing was changed."""
+    if changed:
+        _log(what, **({} if changed is True else {"count": changed}), **fields)
+    return JSONResponse({"changed": changed})
+
+
+def _log(what: str, **fields: object) -> None:
+    logs.get().info(what, **fields, asked_by="control socket")
 
 
 async def _json(request: Request) -> Mapping[str, Any]:

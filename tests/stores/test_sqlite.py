@@ -326,7 +326,7 @@ async def test_more_than_fits_in_memory_is_refused_and_the_rest_is_written(
         return items
 
     connection = await connect(path, "rw")
-    group = GroupCommit(connection, max_bytes=100)
+    group = GroupCommit(connection, max_bytes=100, before_commit=lambda: None)
     try:
         results = await asyncio.gather(
             *(group.submit(write, i, 30) for i in range(5)), return_exceptions=True
@@ -502,3 +502,47 @@ async def test_a_claim_that_cannot_be_read_is_not_held(store: SqliteStore, path:
 
     assert len((await claim(again)).claims) == 1
     await again.close()
+
+
+# -- what is on the disk
+
+
+async def test_only_its_owner_can_read_the_file(path: Path, store: SqliteStore):
+    await accepted(store)
+
+    files = [path, *path.parent.glob("receiver.db-*")]
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+
+
+@pytest.mark.parametrize("replace", [False, True], ids=["removed", "replaced"])
+async def test_nothing_is_accepted_into_a_file_that_is_gone(
+    path: Path, store: SqliteStore, replace: bool
+):
+    await accepted(store)
+    path.rename(path.with_name("elsewhere"))
+    if replace:
+        path.touch()
+
+    with pytest.raises(StoreError, match="removed or replaced"):
+        await accepted(store)
+    with pytest.raises(StoreError, match="removed or replaced"):
+        await store.ping()
+    path.unlink(missing_ok=True)
+    path.with_name("elsewhere").rename(path)
+
+    await accepted(store)
+    assert (await store.totals()).events == 2
+
+
+async def test_a_large_body_takes_little_room_and_comes_back_as_it_was(
+    path: Path, store: SqliteStore
+):
+    body = b'{"item":"succeeded"}' * 50_000
+    stored = await store.add(event(body=body), decision("app"), {})
+    await store.close()
+
+    again = await SqliteStore.open(path)
+    found = await again.event(stored.event_id)
+    await again.close()
+    assert found.event.body == body
+    assert path.stat().st_size < len(body) / 4

@@ -30,11 +30,14 @@ from receiver.models import (
     Step,
     Variant,
 )
+from receiver.offload import beside
 from receiver.stores import Added, Claimed, Queue
 from receiver.stores.sqlite import reads, writes
+from receiver.stores.sqlite.bodies import Packed, body_hash, pack
 from receiver.stores.sqlite.claims import Claims, RecentEvents, fitting
 from receiver.stores.sqlite.errors import translated
 from receiver.stores.sqlite.group import GroupCommit, Operation, Then
+from receiver.stores.sqlite.guard import FileGuard, create_privately
 from receiver.stores.sqlite.lock import FileLock
 from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.names import add_decisions, add_names
@@ -48,7 +51,6 @@ from receiver.stores.sqlite.rows import (
     in_milliseconds,
     to_json,
 )
-from receiver.stores.sqlite.space import FreeSpace
 
 MAX_WAITING_BYTES = 128 * 1024 * 1024
 CACHED_EVENT_BYTES = 16 * 1024 * 1024
@@ -64,7 +66,7 @@ class SqliteStore(SqliteReader):
         lock: FileLock,
         group: GroupCommit,
         connections: Sequence[aiosqlite.Connection],
-        min_free_bytes: int,
+        guard: FileGuard,
     ) -> None:
         writer, due, reader = connections
         super().__init__(reader)
@@ -78,7 +80,7 @@ class SqliteStore(SqliteReader):
         self._claiming: dict[int, asyncio.Lock] = {}
         self._recent = RecentEvents(CACHED_EVENT_BYTES)
         self._pending: dict[int, int] = {}
-        self._space = FreeSpace(path, min_free_bytes)
+        self._guard = guard
 
     # -- life
 
@@ -91,7 +93,8 @@ class SqliteStore(SqliteReader):
         connections: list[aiosqlite.Connection] = []
         try:
             async with translated():
-                connections.append(writer := await connect(path, "rwc"))
+                create_privately(path)
+                connections.append(writer := await connect(path, "rw"))
                 await migrate(writer)
                 await writer.execute("PRAGMA synchronous = FULL")
                 await writer.execute_fetchall(
@@ -99,8 +102,11 @@ class SqliteStore(SqliteReader):
                 )
                 connections.append(await connect(path, "ro"))
                 connections.append(await connect(path, "ro"))
-                group = GroupCommit(writer, max_bytes=MAX_WAITING_BYTES)
-                store = cls(path, lock, group, connections, min_free_bytes)
+                guard = FileGuard(path, min_free_bytes)
+                group = GroupCommit(
+                    writer, max_bytes=MAX_WAITING_BYTES, before_commit=guard.check_file
+                )
+                store = cls(path, lock, group, connections, guard)
                 await store._start()
         except BaseException:
             for connection in connections:
@@ -124,7 +130,7 @@ class SqliteStore(SqliteReader):
         self._lock.release()
 
     async def ping(self) -> None:
-        self._space.check()
+        self._guard.check_room()
         await self._write(writes.beat, to_ms(clock.now()))
 
     # -- accepting
@@ -132,13 +138,14 @@ class SqliteStore(SqliteReader):
     async def add(
         self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
     ) -> Added:
-        self._space.check()
+        self._guard.check_room()
         await self._know_names(event.source, event.provider, event.type)
         if decision not in self._names.decision_numbers:
             await self._know_names(*decision.destinations)
             await self._write(add_decisions, decision)
             await self._names.load(self._reader)
-        item = self._new_event(event, decision, facts)
+        packed = await beside(len(event.body), pack, event.body)
+        item = self._new_event(event, decision, facts, packed)
 
         def then(added: Added) -> None:
             if added.created:
@@ -151,7 +158,11 @@ class SqliteStore(SqliteReader):
         return added
 
     def _new_event(
-        self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
+        self,
+        event: Event,
+        decision: Decision,
+        facts: Mapping[str, Scalar],
+        packed: Packed,
     ) -> writes.NewEvent:
         numbers = self._names.numbers
         fan_out = len(decision.destinations)
@@ -175,8 +186,8 @@ class SqliteStore(SqliteReader):
             to_json(facts),
             to_json(event.query),
             headers_to_text(event.headers),
-            0,
-            event.body,
+            packed.codec,
+            packed.body,
         )
         deliveries = [
             (number + 1 + i, number, numbers[name], received_at)
@@ -185,7 +196,7 @@ class SqliteStore(SqliteReader):
         return writes.NewEvent(
             number,
             blake2b(key, digest_size=16).digest(),
-            blake2b(event.body, digest_size=16).digest(),
+            packed.hash,
             row,
             deliveries,
         )
@@ -193,7 +204,7 @@ class SqliteStore(SqliteReader):
     async def add_variant(self, variant: Variant) -> None:
         row = (
             ids.number("evt", variant.event_id),
-            blake2b(variant.body, digest_size=16).digest(),
+            body_hash(variant.body),
             variant.kind,
             to_ms(variant.received_at),
             variant.body,
@@ -245,15 +256,12 @@ class SqliteStore(SqliteReader):
             ]
             try:
                 events = await self._events_of(chosen)
+                more = len(chosen) < len(free)  # more is due than fits
+                next_due = now if more else await self._next_due(number, now)
             except BaseException:
                 for row, token in zip(chosen, tokens, strict=True):
                     self._claims.end(number, row[0], token)
                 raise
-            next_due = None
-            if len(chosen) < len(free):
-                next_due = now  # more is due than fits
-            else:
-                next_due = await self._next_due(number, now)
         return Claimed(
             [
                 Claim(token, delivery_from_row(row, self._names.names), events[row[1]])

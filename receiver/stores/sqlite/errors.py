@@ -26,7 +26,8 @@ def code_of(error: BaseException) -> int | None:
 
 def concerns_all(error: BaseException) -> bool:
     """Whether the surroundings failed (disk, lock), rather than one row's values."""
-    return code_of(error) in _WORDS or isinstance(error, sqlite3.ProgrammingError)
+    environment = isinstance(error, sqlite3.ProgrammingError | StoreError)
+    return environment or code_of(error) in _WORDS
 
 
 def translate(error: BaseException) -> StoreError:

@@ -40,11 +40,22 @@ class _Waiting:
 
 
 class GroupCommit:
-    """The only writer of a database."""
+    """
+    The only writer of a database.
 
-    def __init__(self, connection: aiosqlite.Connection, *, max_bytes: int) -> None:
+    `before_commit` may refuse a transaction by raising a StoreError.
+    """
+
+    def __init__(
+        self,
+        connection: aiosqlite.Connection,
+        *,
+        max_bytes: int,
+        before_commit: Callable[[], None],
+    ) -> None:
         self._connection = connection
         self._max_bytes = max_bytes
+        self._before_commit = before_commit
         self._waiting: list[_Waiting] = []
         self._bytes = 0
         self._wake = asyncio.Event()
@@ -119,6 +130,7 @@ class GroupCommit:
         for operation, several in by_operation.items():
             done = await operation(self._connection, [w.item for w in several])
             results += zip(several, done, strict=True)
+        self._before_commit()
         await self._connection.commit()
         return results
 

@@ -21,6 +21,7 @@ from receiver.models import (
     Trigger,
 )
 from receiver.stores import StoredEvent
+from receiver.stores.sqlite.bodies import unpack
 
 Row = Sequence[Any]
 E = TypeVar("E")
@@ -107,7 +108,7 @@ def event_from_row(
         origin=row[12],
         query=json.loads(row[14]),
         headers=headers_from_text(row[15]),
-        body=row[17],
+        body=unpack(row[16], row[17]),
     )
     return StoredEvent(event, decisions[row[6]], row[7], json.loads(row[13]))
 

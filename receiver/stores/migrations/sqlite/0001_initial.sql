@@ -29,7 +29,7 @@ CREATE TABLE events (
     facts       TEXT NOT NULL,        -- JSON: what a repeat must agree on
     query       TEXT NOT NULL,
     headers     TEXT NOT NULL,        -- one "name: value" a line
-    codec       INTEGER NOT NULL,     -- how `body` is kept: 0 as received
+    codec       INTEGER NOT NULL,     -- how `body` is kept: 0 as received, 1 zlib
     body        BLOB NOT NULL
 ) STRICT;
 CREATE INDEX events_subject ON events (subject);
