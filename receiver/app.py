@@ -22,10 +22,11 @@ from starlette.types import ASGIApp
 from receiver import logs
 from receiver.destinations import TYPES, Destination
 from receiver.dispatcher import Dispatcher
-from receiver.errors import Problem, SettingsError
+from receiver.errors import Problem, SettingsError, StoreError
 from receiver.ingest import Intake
 from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
+from receiver.providers.body import with_reading
 from receiver.settings import DestinationSettings, Settings
 from receiver.stores import Store, control_path, open_store
 from receiver.web import create_app
@@ -49,11 +50,13 @@ class App:
         self.settings = settings
         self.store = store
         self.metrics = Metrics()
-        self.dispatcher = Dispatcher(store, self.metrics, make_destination)
+        self.dispatcher = Dispatcher(
+            store, self.metrics, make_destination, with_reading
+        )
         wake = self.dispatcher.wake
         self.intake = Intake(settings, store, self.metrics, wake)
         self.hooks = Hooks(settings, self.intake)
-        self.health = Health(store, self.metrics, self.dispatcher.paused)
+        self.health = Health(store, self.metrics, self.dispatcher)
         self.api = Api(settings, store, wake, self.dispatcher.pauses_changed)
         self.web: ASGIApp = create_app(self.hooks, self.health)
 
@@ -67,11 +70,11 @@ class App:
 
     async def reload(self, settings: Settings) -> None:
         """Use new settings for what comes; store and server stay as they are."""
+        await self.dispatcher.reload(settings.destinations)  # it alone can fail
         self.settings = settings
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.api.reload(settings)
-        await self.dispatcher.reload(settings.destinations)
 
     async def orphans(self) -> list[str]:
         """A sentence for every destination that is gone but still has deliveries."""
@@ -159,6 +162,9 @@ async def _reload(app: App, load: Callable[[], Settings]) -> None:
     except SettingsError as error:
         for problem in error.problems:
             log.error("reload.refused", problem=str(problem))
+        return
+    except StoreError as error:
+        log.error("reload.refused", problem=str(error))
         return
     if (before.server, before.store) != (settings.server, settings.store):
         log.warning("reload.partial", advice="[server] and [store] need a restart")

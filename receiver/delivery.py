@@ -8,23 +8,29 @@ it is cancelled, and then nothing is written down and somebody else tries.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from receiver import clock, logs
 from receiver.destinations import Destination, Parcel
-from receiver.models import Attempt, Claim, Outcome, Result
-from receiver.providers.body import with_reading
+from receiver.models import Attempt, Claim, Event, Outcome, Result
 from receiver.settings import DestinationSettings
+
+ReadEvent = Callable[[Event], Awaitable[Event]]
+"""Fills in what only the body knows: links to results, and until when they hold."""
 
 
 async def attempt(
-    destination: Destination, settings: DestinationSettings, claim: Claim
+    destination: Destination,
+    settings: DestinationSettings,
+    claim: Claim,
+    read: ReadEvent,
 ) -> Attempt:
     """Make one attempt, within the settings' `timeout`."""
     started_at = clock.now()
     started = clock.monotonic()
     event = claim.event
     if destination.needs_reading:
-        event = await with_reading(event)
+        event = await read(event)
     parcel = Parcel(
         event=event,
         delivery=claim.delivery,

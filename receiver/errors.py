@@ -9,6 +9,7 @@ Every error that crosses a module, by what the caller should do about it.
     └── StoreError        nothing was kept: the sender should try again
         ├── StoreBusy     too much waits already, or space is nearly out
         ├── StoreLocked   another process owns the file
+        ├── Unwritable    it is the values: trying again is no use
         └── StoreUnusable the file is damaged, newer than we are, or not ours
 
     Permanent             raised by *users'* handlers: do not try this event again
@@ -77,6 +78,10 @@ class StoreBusy(StoreError):
 
 class StoreLocked(StoreError):
     """Another process owns the store."""
+
+
+class Unwritable(StoreError):
+    """What was to be written cannot be, now or later."""
 
 
 class StoreUnusable(StoreError):

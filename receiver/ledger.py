@@ -23,7 +23,8 @@ class Ledger:
     def difference(self) -> int:
         """0, or something was lost or made up."""
         rows = sum(abs(tally.difference) for tally in self.tallies)
-        return rows + abs(self.totals.fan_out - self.totals.routed_deliveries)
+        fan_out = abs(self.totals.fan_out - self.totals.routed_deliveries)
+        return rows + fan_out + abs(self.totals.keys - self.totals.events)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ here are stars wherever they appear.
 import json
 import logging
 import sys
-from typing import Any, Literal
+from contextlib import suppress
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -32,7 +33,9 @@ def configure(level: Level = "info", style: Format = "auto") -> None:
     structlog.configure(
         processors=[*_shared(), *(_console() if console else _json())],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(
+            cast("TextIO", _Patient(sys.stderr))
+        ),
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
@@ -40,6 +43,24 @@ def configure(level: Level = "info", style: Format = "auto") -> None:
         stream=sys.stderr,
         format="%(name)s: %(message)s",
     )
+
+
+class _Patient:
+    """
+    A stream whose failures are nobody's: a full disk or a reader that is gone must
+    not turn a stored event into a 500, or lose an outcome.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def get() -> FilteringBoundLogger:
@@ -72,7 +93,11 @@ def _shared() -> list[Processor]:
 
 
 def _console() -> list[Processor]:
-    return [tame, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    render = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(),
+        exception_formatter=structlog.dev.plain_traceback,  # others show variables
+    )
+    return [tame, render]
 
 
 def _json() -> list[Processor]:

@@ -40,5 +40,8 @@ def next_step(
     wait = min(policy.waits[min(made, len(policy.waits)) - 1], LONGEST_WAIT)
     if outcome.retry_after_s is not None:
         asked = max(0.0, outcome.retry_after_s)  # 0 also for what is not a number
-        wait = timedelta(seconds=min(asked, LONGEST_WAIT.total_seconds()))
+        asked_s = min(asked, LONGEST_WAIT.total_seconds())
+        wait = max(
+            wait, timedelta(seconds=asked_s)
+        )  # it may ask for more, not for less
     return Step(Status.PENDING, now + min(wait * (1 + JITTER * jitter), LONGEST_WAIT))

@@ -16,7 +16,7 @@ rows = st.dictionaries(st.sampled_from(list(Status)), counts)
 
 
 def totals(fan_out: int = 0, routed: int = 0) -> Totals:
-    return Totals(0, fan_out, 0, 0, routed)
+    return Totals(0, 0, fan_out, 0, 0, routed)
 
 
 def pause(name: str, *, ended: bool = False) -> Pause:

@@ -4,9 +4,16 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import sys
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator
-from collections.abc import Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Sequence,
+)
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,7 +153,13 @@ def ask(question: str) -> None:
     """
     if not sys.stdin.isatty():
         raise click.UsageError(f"{question} Add --yes, there is nobody to ask.")
-    if not click.confirm(question, err=True):
+    # asyncio's own would only cancel the task, which cannot notice before an answer.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yes = click.confirm(question, err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if not yes:
         sys.exit(1)
 
 

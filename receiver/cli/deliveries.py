@@ -1,40 +1,67 @@
 """deliveries: what became of each, and mending it."""
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from receiver.cli.common import looking, moment, settings_of, waits
+from receiver.cli.common import (
+    ask,
+    check_name,
+    check_names,
+    choose,
+    in_bulk,
+    looking,
+    moment,
+    options,
+    paged,
+    settings_of,
+    steps,
+    waits,
+)
 from receiver.cli.output import as_json, emit_json, facts, plural, readable, table
-from receiver.cli.writing import CHUNK, writing
+from receiver.cli.writing import CHUNK, Writer, writing
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
 from receiver.stores import DeliveryFilter, Reader
 
-Step = Callable[[Sequence[Delivery]], Awaitable[int]]
+OPEN = (Status.PENDING, Status.DEAD)
+"""What can still be changed."""
+
+Step = Callable[[Writer, Sequence[Delivery]], Awaitable[int]]
 
 
 @click.group()
 def deliveries() -> None:
-    """List, show, retry, cancel and move deliveries."""
+    """
+    List, show, retry, cancel and move deliveries.
+
+    \b
+    Examples:
+      receiver deliveries list --status dead
+      receiver deliveries retry --status dead --destination crm
+    """
 
 
-def filters(command: Any) -> Any:
+def filters(statuses: Iterable[Status]) -> Callable[[Any], Any]:
     """The options that choose deliveries."""
-    for option in (
-        click.option("--until", help="Made before this time."),
+    return options(
+        click.option(
+            "--status",
+            type=click.Choice([s.value for s in statuses]),
+            help="In this state.",
+        ),
+        click.option("--destination", help="To this destination."),
+        click.option("--event", help="Of this event."),
         click.option(
             "--since", help="Made from this time on: 2h (ago), 2026-01-24, ..."
         ),
-        click.option("--event", help="Of this event."),
-        click.option("--destination", help="To this destination."),
-        click.option("--status", type=click.Choice([s.value for s in Status])),
-    ):
-        command = option(command)
-    return command
+        click.option("--until", help="Made before this time."),
+    )
 
 
 def _filter(
@@ -49,22 +76,18 @@ def _filter(
 
 
 @deliveries.command("list")
-@filters
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--after", help="Go on after this delivery id (older ones).")
+@filters(Status)
+@paged("delivery")
 @as_json
 @click.pass_obj
 @waits
 async def list_(
     config: Path | None,
-    status: str | None,
-    destination: str | None,
-    event: str | None,
-    since: str | None,
-    until: str | None,
+    /,
     limit: int,
     after: str | None,
     json_: bool,
+    **chosen: Any,
 ) -> None:
     """
     The newest first.
@@ -74,14 +97,15 @@ async def list_(
       receiver deliveries list --status dead
       receiver deliveries list --destination crm --since 1d --json
     """
-    where = _filter(status, destination, event, since, until)
-    async with looking(settings_of(config)) as reader:
+    settings, where = settings_of(config), _filter(**chosen)
+    async with looking(settings) as reader:
+        await check_names(reader, settings, destination=where.destination)
         found = await reader.deliveries(where, limit=limit, after=after)
     if json_:
         emit_json(found)
         return
     table(
-        ("ID", "EVENT", "TO", "STATUS", "ATTEMPTS", "DUE OR ENDED"),
+        ("ID", "EVENT", "TO", "STATUS", "TRIED", "DUE/ENDED"),
         [
             (
                 d.id,
@@ -156,19 +180,15 @@ def _attempt_row(attempt: Attempt) -> tuple[object, ...]:
 
 def bulk(command: Any) -> Any:
     """Arguments of what changes many at a time."""
-    command = click.option("--dry-run", is_flag=True, help="Only say how many.")(
-        command
-    )
-    command = click.option("--yes", is_flag=True, help="Do not ask.")(command)
-    return as_json(filters(command))
+    ids = click.argument("ids", metavar="[DELIVERY]...", nargs=-1)
+    return options(ids, filters(OPEN), in_bulk, as_json)(command)
 
 
 @deliveries.command()
-@click.argument("ids", metavar="[DELIVERY]...", nargs=-1)
 @bulk
 @click.pass_obj
 @waits
-async def retry(config: Path | None, /, ids: tuple[str, ...], **options: Any) -> None:
+async def retry(config: Path | None, /, **chosen: Any) -> None:
     """
     Start a new round of attempts for pending or dead deliveries.
 
@@ -176,141 +196,147 @@ async def retry(config: Path | None, /, ids: tuple[str, ...], **options: Any) ->
     Examples:
       receiver deliveries retry dlv_0123456789abcdef
       receiver deliveries retry --status dead --destination crm
+      receiver deliveries retry --status dead --yes
     """
     settings = settings_of(config)
-    async with writing(settings) as writer:
-
-        async def step(found: Sequence[Delivery]) -> int:
-            answer = await writer.post(
-                "/deliveries/retry", {"ids": [d.id for d in found]}
+    found = await _find(settings, "retry", **chosen)
+    for name in dict.fromkeys(d.destination for d in found):
+        if name not in settings.destinations:
+            note = (
+                f"{name!r} is not configured, so nothing is attempted: "
+                f"receiver deliveries move --destination {name} --to OTHER"
             )
-            return int(answer["changed"])
-
-        await _in_bulk(settings, "retry", ids, options, step)
+            click.secho(note, fg="yellow", err=True)
+    await _change(settings, "retry", found, chosen, _simply("retry"))
 
 
 @deliveries.command()
-@click.argument("ids", metavar="[DELIVERY]...", nargs=-1)
 @bulk
 @click.pass_obj
 @waits
-async def cancel(config: Path | None, /, ids: tuple[str, ...], **options: Any) -> None:
+async def cancel(config: Path | None, /, **chosen: Any) -> None:
     """
     Never try these pending or dead deliveries again.
 
     \b
     Examples:
       receiver deliveries cancel --destination crm --dry-run
+      receiver deliveries cancel --destination crm --yes
     """
     settings = settings_of(config)
-    async with writing(settings) as writer:
-
-        async def step(found: Sequence[Delivery]) -> int:
-            answer = await writer.post(
-                "/deliveries/cancel", {"ids": [d.id for d in found]}
-            )
-            return int(answer["changed"])
-
-        await _in_bulk(settings, "cancel", ids, options, step)
+    found = await _find(settings, "cancel", **chosen)
+    await _change(settings, "cancel", found, chosen, _simply("cancel"))
 
 
 @deliveries.command()
-@click.argument("ids", metavar="[DELIVERY]...", nargs=-1)
-@click.option("--to", required=True, help="The destination to send to instead.")
 @bulk
+@click.option("--to", required=True, help="The destination to send to instead.")
 @click.pass_obj
 @waits
-async def move(
-    config: Path | None, /, ids: tuple[str, ...], to: str, **options: Any
-) -> None:
+async def move(config: Path | None, /, to: str, **chosen: Any) -> None:
     """
     Send what waits for one destination to another: a replay there, then a cancel here.
+    What was delivered or cancelled already is left alone.
 
     \b
     Examples:
-      receiver deliveries move --destination old-crm --to crm
+      receiver deliveries move --destination old-crm --to crm --dry-run
+      receiver deliveries move --destination old-crm --to crm --yes
     """
     settings = settings_of(config)
-    async with writing(settings) as writer:
-        replays: list[str] = []
+    check_name("destination", to, settings.destinations)
+    if chosen["destination"] == to:
+        raise click.UsageError(f"they are to {to} already")
+    found = await _find(settings, "move", **chosen)
+    replays: list[str] = []
 
-        async def step(found: Sequence[Delivery]) -> int:
-            if not replays:
-                asked = {"asked": {"move": options["destination"], "to": to}}
-                replays.append((await writer.post("/replays", asked))["id"])
-            wanted = {"events": [d.event_id for d in found], "to": [to]}
-            await writer.post(f"/replays/{replays[0]}/events", wanted)
-            answer = await writer.post(
-                "/deliveries/cancel", {"ids": [d.id for d in found]}
-            )
-            return int(answer["changed"])
+    async def step(writer: Writer, part: Sequence[Delivery]) -> int:
+        if not replays:
+            asked = {"asked": {"move": chosen["destination"], "to": to}}
+            replays.append((await writer.post("/replays", asked))["id"])
+        body = {"ids": [d.id for d in part], "to": to, "replay": replays[0]}
+        return int((await writer.post("/deliveries/move", body))["changed"])
 
-        await _in_bulk(settings, "move", ids, options, step)
-
-
-async def _in_bulk(
-    settings: Settings,
-    verb: str,
-    ids: tuple[str, ...],
-    options: dict[str, Any],
-    step: Step,
-) -> None:
-    """Find, say how many, ask, then do it in steps with a progress bar."""
-    json_, yes, dry_run = (
-        options.pop("json_"),
-        options.pop("yes"),
-        options.pop("dry_run"),
-    )
-    if not ids and not any(options.values()):
-        raise click.UsageError(f"{verb} what? Name deliveries, or give filters.")
-    async with looking(settings) as reader:
-        found = await _find(reader, ids, _filter(**options))
-    if not found or dry_run:
-        _report(verb, len(found), 0, json_=json_, dry_run=dry_run)
-        return
-    if (
-        not ids
-        and not yes
-        and not click.confirm(f"{verb} {plural(len(found), 'delivery')}?")
-    ):
-        sys.exit(1)
-    changed = 0
-    with click.progressbar(length=len(found), label=verb, file=sys.stderr) as bar:
-        for start in range(0, len(found), CHUNK):
-            part = found[start : start + CHUNK]
-            changed += await step(part)
-            bar.update(len(part))
-    _report(verb, len(found), changed, json_=json_, dry_run=False)
-    if ids and not changed:
-        sys.exit(1)  # named, and all of them in a state that forbids it
+    await _change(settings, "move", found, chosen, step, to=to)
 
 
-def _report(
-    verb: str, matched: int, changed: int, *, json_: bool, dry_run: bool
-) -> None:
-    if json_:
-        emit_json({"matched": matched, "changed": changed, "dry_run": dry_run})
-    elif dry_run:
-        click.echo(f"would {verb} {plural(matched, 'delivery')}")
-    else:
-        click.echo(f"{verb}: {changed:,} of {plural(matched, 'delivery')}")
+def _simply(verb: str) -> Step:
+    async def step(writer: Writer, part: Sequence[Delivery]) -> int:
+        answer = await writer.post(f"/deliveries/{verb}", {"ids": [d.id for d in part]})
+        return int(answer["changed"])
+
+    return step
 
 
 async def _find(
-    reader: Reader, ids: tuple[str, ...], where: DeliveryFilter
+    settings: Settings, verb: str, *, ids: tuple[str, ...], **chosen: Any
 ) -> list[Delivery]:
-    if ids:
-        return [await reader.delivery(delivery_id) for delivery_id in ids]
-    statuses = [where.status] if where.status else [Status.PENDING, Status.DEAD]
+    """Those that were named, or all open ones that the filters let through."""
+    for name in ("yes", "dry_run", "json_"):
+        del chosen[name]
+    choose(verb, "deliveries", ids, chosen.values())
+    where = _filter(**chosen)
+    async with looking(settings) as reader:
+        await check_names(reader, settings, destination=where.destination)
+        if ids:
+            return [await reader.delivery(one) for one in dict.fromkeys(ids)]
+        return await _filtered(reader, where)
+
+
+async def _filtered(reader: Reader, where: DeliveryFilter) -> list[Delivery]:
     found: list[Delivery] = []
-    for status in statuses:
-        after = None
-        chosen = DeliveryFilter(
-            status, where.destination, where.event_id, where.since, where.until
-        )
+    for status in [where.status] if where.status else OPEN:
+        chosen, after = replace(where, status=status), None
         while page := await reader.deliveries(
             chosen, limit=CHUNK, after=after, newest_first=False
         ):
             found += page
             after = page[-1].id
     return found
+
+
+async def _change(
+    settings: Settings,
+    verb: str,
+    found: Sequence[Delivery],
+    chosen: dict[str, Any],
+    step: Step,
+    *,
+    to: str | None = None,
+) -> None:
+    """Say how many it is, ask, then do it in steps."""
+    skipped: dict[str, list[Delivery]] = defaultdict(list)
+    for delivery in found:
+        skipped[_obstacle(delivery, to)].append(delivery)
+    able = skipped.pop("", [])
+    what = plural(len(able), "delivery") + (f" to {to}" if to else "")
+    changed = 0
+    if able and not chosen["dry_run"]:
+        if not chosen["ids"] and not chosen["yes"]:
+            ask(f"{verb} {what}?")
+        async with writing(settings) as writer:
+            for part in steps(verb, able, CHUNK):
+                changed += await step(writer, part)
+    if chosen["json_"]:
+        reasons = {reason: len(several) for reason, several in skipped.items()}
+        counts = {"matched": len(found), "changed": changed, "skipped": reasons}
+        emit_json({**counts, "dry_run": chosen["dry_run"]})
+    else:
+        for reason, several in skipped.items():
+            one = len(several) == 1
+            which = several[0].id if one else plural(len(several), "delivery")
+            click.echo(f"{which}: {reason}", err=True)
+        if not found:
+            click.echo("nothing matched")
+        elif chosen["dry_run"]:
+            click.echo(f"would {verb} {what}")
+        else:
+            click.echo(f"{verb}: {changed:,} of {plural(len(found), 'delivery')}")
+    if chosen["ids"] and not (changed or (able and chosen["dry_run"])):
+        sys.exit(1)  # named, and all of them in a state that forbids it
+
+
+def _obstacle(delivery: Delivery, to: str | None) -> str:
+    if delivery.status not in OPEN:
+        return f"already {delivery.status}"
+    return f"already to {to}" if delivery.destination == to else ""

@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 from collections import Counter
@@ -25,7 +26,7 @@ import aiohttp
 import click
 
 from receiver import clock
-from receiver.cli.common import looking, settings_of, waits
+from receiver.cli.common import looking, program, settings_of, waits
 from receiver.cli.output import clean, coloured
 from receiver.cli.stand_ins import http_server, smtp_server
 from receiver.cli.status import show_ledger
@@ -40,7 +41,7 @@ PATIENCE_S = 30.0
 
 CONFIG = """\
 [server]
-port = 0
+port = {port}
 log_format = "json"
 
 [store]
@@ -161,7 +162,8 @@ async def _set_up(scene: Scene, stack: AsyncExitStack) -> None:
     app = await stack.enter_async_context(http_server(_app_arrived(scene)))
     slack = await stack.enter_async_context(http_server(_slack_arrived(scene)))
     smtp = await stack.enter_async_context(smtp_server(_mail_arrived(scene)))
-    (scene.folder / "receiver.toml").write_text(CONFIG)
+    text = CONFIG.replace("{port}", str(_free_port()))  # for `send` to know it, too
+    (scene.folder / "receiver.toml").write_text(text)
     variables = {
         "SORA2_WEBHOOK_SECRET": scene.secret,
         "APP_URL": f"{app}/batches",
@@ -177,6 +179,12 @@ async def _set_up(scene: Scene, stack: AsyncExitStack) -> None:
     )
     scene.say("ops", f"a Slack channel at {slack}, for failed and partial batches")
     scene.say("finance", f"a mailbox at {smtp}, for refunds")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
@@ -228,7 +236,7 @@ def _tell(scene: Scene, line: Mapping[str, Any]) -> None:
             scene.url = line["url"]
         case "delivery.attempted":
             result = coloured("ok" if line["result"] == "ok" else "failed")
-            text = f"attempt {line['attempt']} of {line['type']}: {result}"
+            text = f"attempt {line['attempt']} of {line['type']} {_short(line['subject'])}: {result}"
             if line["status"] == "delivered":
                 scene.delivered.add(line["id"])
             else:
@@ -236,6 +244,11 @@ def _tell(scene: Scene, line: Mapping[str, Any]) -> None:
             scene.say(f"-> {line['destination']}", text)
         case _:
             pass
+
+
+def _short(subject: str) -> str:
+    """The end of a batch id: enough to tell one from another."""
+    return f"..{subject[-4:]}" if subject else " " * 6
 
 
 def _app_arrived(scene: Scene) -> Any:
@@ -282,42 +295,43 @@ def _signed(scene: Scene, body: bytes) -> Mapping[str, str]:
 
 
 async def _send(
-    scene: Scene, label: str, body: bytes, headers: Mapping[str, str]
+    scene: Scene, label: str, batch: str, body: bytes, headers: Mapping[str, str]
 ) -> None:
     async with _client(scene) as client:
         status, answer = await _post(client, body, headers)
     error = answer.get("error", {})
     word = answer.get("status") or f"refused: {error.get('code')}"
     rest = answer.get("id") or error.get("message", "")
-    scene.say("provider", f"{label} {status} {coloured(word)} {rest}")
+    scene.say(
+        "provider",
+        f"{label:<16} {_short(batch)} {status} {coloured(word)} {rest}".rstrip(),
+    )
 
 
 async def _documented(scene: Scene) -> None:
     scene.chapter(
         "The provider reports on a batch: five documented events, one as really sent"
     )
-    samples = PROVIDERS["sora2"].samples("bat_demo0000001", clock.now())
-    for name, body in samples.items():
+    batch = "bat_demo0000001"
+    for name, body in PROVIDERS["sora2"].samples(batch, clock.now()).items():
         if name != "as-sent":
-            await _send(scene, f"{name:<16}", body, _signed(scene, body))
-    flat = PROVIDERS["sora2"].samples(
-        "7f3f1d0e-0000-4000-8000-00000000demo", clock.now()
-    )
-    await _send(
-        scene, "flat, as sent   ", flat["as-sent"], _signed(scene, flat["as-sent"])
-    )
+            await _send(scene, name, batch, body, _signed(scene, body))
+    batch = "7f3f1d0e-0000-4000-8000-00000000demo"
+    flat = PROVIDERS["sora2"].samples(batch, clock.now())["as-sent"]
+    await _send(scene, "flat, as sent", batch, flat, _signed(scene, flat))
 
 
 async def _repeats_and_forgeries(scene: Scene) -> None:
     scene.chapter("It sends one again; somebody else tries to, too")
-    body = PROVIDERS["sora2"].samples("bat_demo0000002", clock.now())["batch.failed"]
+    batch = "bat_demo0000002"
+    body = PROVIDERS["sora2"].samples(batch, clock.now())["batch.failed"]
     signed = _signed(scene, body)
-    await _send(scene, "batch.failed    ", body, signed)
-    await _send(scene, "the same again  ", body, signed)
+    await _send(scene, "batch.failed", batch, body, signed)
+    await _send(scene, "the same again", batch, body, signed)
     forged = body.replace(b'"total":10', b'"total":99')
-    await _send(scene, "one byte changed", forged, signed)
-    await _send(scene, "no signature    ", body, {})
-    await _send(scene, "its test ping   ", b'{"event":"test"}', {})
+    await _send(scene, "one byte changed", batch, forged, signed)
+    await _send(scene, "no signature", batch, body, {})
+    await _send(scene, "its test ping", "", b'{"event":"test"}', {})
 
 
 async def _burst(scene: Scene) -> None:
@@ -382,12 +396,15 @@ async def _replay(scene: Scene) -> None:
     settings = settings_of(scene.folder / "receiver.toml")
     async with looking(settings) as reader:
         event_id = await _completed(reader)
+    before = len(scene.delivered)
     async with writing(settings) as writer:
         replay = await writer.post("/replays", {"asked": {"event": event_id}})
         wanted = {"events": [event_id], "to": ["app"]}
         await writer.post(f"/replays/{replay['id']}/events", wanted)
         scene.say("you", f"receiver replay {event_id} --to app")
-    await scene.until("the replay", lambda: scene.replayed)
+    await scene.until(
+        "the replay", lambda: scene.replayed and len(scene.delivered) > before
+    )
     scene.say("app", f"got {scene.replayed[0]} again, under the same id")
 
 
@@ -400,21 +417,18 @@ async def _completed(reader: Any) -> str:
 
 def _what_next(scene: Scene, keep: bool) -> None:
     scene.chapter("What next")
+    run = program()
     if keep:
-        config = scene.folder / "receiver.toml"
-        click.echo(
-            f"    it is still running; from another terminal, with CONFIG={config}"
-        )
-        click.echo("    receiver -c $CONFIG send sora2 batch.failed")
-        click.echo("    receiver -c $CONFIG events list")
-        click.echo("    receiver -c $CONFIG status")
+        run += f" -c {scene.folder / 'receiver.toml'}"
+        click.echo("    it is still running; from another terminal, in this folder:")
+        for words in ("send sora2 batch.failed", "events list", "status"):
+            click.echo(f"    {run} {words}")
         click.echo("    Ctrl-C here stops it and removes everything")
         return
-    click.echo("    receiver init      write a configuration of your own")
-    click.echo("    receiver serve     run it")
-    click.echo(
-        "    receiver url sora2 --base https://hooks.example.com     what to register"
-    )
+    click.echo(f"    {run} init      write a configuration of your own")
+    click.echo(f"    {run} serve     run it")
+    public = "url sora2 --base https://hooks.example.com"
+    click.echo(f"    {run} {public}     what to register")
 
 
 async def _wait_for_interrupt() -> None:

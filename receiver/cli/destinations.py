@@ -6,18 +6,25 @@ from pathlib import Path
 import click
 
 from receiver import clock
-from receiver.cli.common import looking, settings_of, waits
+from receiver.cli.common import check_name, looking, settings_of, waits
 from receiver.cli.output import ago, as_json, coloured, emit_json, readable, table
 from receiver.cli.writing import writing
 from receiver.ledger import Standing, standings
 from receiver.models import Claim, Delivery, Event, Outcome, State, Status, Trigger
 from receiver.settings import Settings
-from receiver.settings.fields import suggest
 
 
 @click.group()
 def destinations() -> None:
-    """List, pause, resume and test destinations."""
+    """
+    List, pause, resume and test destinations.
+
+    \b
+    Examples:
+      receiver destinations list
+      receiver destinations pause crm --reason "maintenance until noon"
+      receiver destinations test crm
+    """
 
 
 @destinations.command("list")
@@ -51,7 +58,7 @@ async def list_(config: Path | None, json_: bool) -> None:
                 ago(standing.queue.oldest_at, now)
                 if standing.queue.oldest_at
                 else None,
-                _state(standing),
+                standing.state,
                 standing.pause.reason if standing.pause else None,
             )
             for standing in found
@@ -64,15 +71,14 @@ def _described(settings: Settings, standing: Standing) -> str:
     return configured.described() if configured else "not configured any more"
 
 
-def _state(standing: Standing) -> str:
-    if standing.orphaned:
-        return "orphaned"
-    return "paused" if standing.pause else "active"
-
-
 @destinations.command()
 @click.argument("name")
-@click.option("--reason", default="paused by hand", show_default=True)
+@click.option(
+    "--reason",
+    default="paused by hand",
+    show_default=True,
+    help="Shown by list and status.",
+)
 @as_json
 @click.pass_obj
 @waits
@@ -106,7 +112,9 @@ async def resume(config: Path | None, name: str, json_: bool) -> None:
 async def _change(
     config: Path | None, name: str, verb: str, body: dict[str, object], *, json_: bool
 ) -> None:
-    async with writing(settings_of(config)) as writer:
+    settings = settings_of(config)
+    check_name("destination", name, settings.destinations)
+    async with writing(settings) as writer:
         answer = await writer.post(f"/destinations/{name}/{verb}", body)
     if json_:
         emit_json(answer)
@@ -133,15 +141,14 @@ async def test(config: Path | None, name: str, json_: bool) -> None:
     """
     from receiver.app import make_destination
     from receiver.delivery import attempt
+    from receiver.providers.body import with_reading
 
     settings = settings_of(config)
-    if name not in settings.destinations:
-        hint = suggest(name, settings.destinations)
-        raise click.BadParameter(f"there is no destination {name!r} ({hint})")
+    check_name("destination", name, settings.destinations)
     declared = settings.destinations[name]
     destination = make_destination(declared)
     try:
-        made = await attempt(destination, declared, _made_up(name))
+        made = await attempt(destination, declared, _made_up(name), with_reading)
     finally:
         await destination.close()
     _show(made.outcome, made.duration_ms, json_=json_)

@@ -7,7 +7,15 @@ from typing import Any
 
 import click
 
-from receiver.cli.common import looking, moment, settings_of, waits
+from receiver.cli.common import (
+    check_names,
+    looking,
+    moment,
+    options,
+    paged,
+    settings_of,
+    waits,
+)
 from receiver.cli.output import as_json, emit_json, facts, plain, readable, table
 from receiver.models import Delivery, Event
 from receiver.providers import PROVIDERS
@@ -25,20 +33,24 @@ WORDS = {
 
 @click.group()
 def events() -> None:
-    """List and show what was accepted."""
+    """
+    List and show what was accepted.
+
+    \b
+    Examples:
+      receiver events list --since 2h
+      receiver events show evt_0123456789abcdef
+    """
 
 
-def filters(command: Any) -> Any:
-    """The options that choose events."""
-    for option in (
-        click.option("--until", help="Before this time."),
-        click.option("--since", help="From this time on: 2h (ago), 2026-01-24, ..."),
-        click.option("--subject", help="About this batch, task or job."),
-        click.option("--type", "type_", help='Of this type; globs like "batch.*".'),
-        click.option("--source", help="From this source."),
-    ):
-        command = option(command)
-    return command
+filters = options(
+    click.option("--source", help="From this source."),
+    click.option("--type", "type_", help='Of this type; globs like "batch.*".'),
+    click.option("--subject", help="About this batch, task or job."),
+    click.option("--since", help="From this time on: 2h (ago), 2026-01-24, ..."),
+    click.option("--until", help="Before this time."),
+)
+"""The options that choose events."""
 
 
 def event_filter(
@@ -53,21 +65,17 @@ def event_filter(
 
 @events.command("list")
 @filters
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
-@click.option("--after", help="Go on after this event id (older ones).")
+@paged("event")
 @as_json
 @click.pass_obj
 @waits
 async def list_(
     config: Path | None,
-    source: str | None,
-    type_: str | None,
-    subject: str | None,
-    since: str | None,
-    until: str | None,
+    /,
     limit: int,
     after: str | None,
     json_: bool,
+    **chosen: Any,
 ) -> None:
     """
     The newest first.
@@ -77,8 +85,9 @@ async def list_(
       receiver events list --type "batch.*" --since 2h
       receiver events list --subject bat_abc123def456 --json
     """
-    where = event_filter(source, type_, subject, since, until)
-    async with looking(settings_of(config)) as reader:
+    settings, where = settings_of(config), event_filter(**chosen)
+    async with looking(settings) as reader:
+        await check_names(reader, settings, source=where.source)
         found = await reader.events(where, limit=limit, after=after)
     if json_:
         emit_json([as_plain(stored, body=False) for stored in found])
@@ -97,6 +106,7 @@ async def list_(
             )
             for stored in found
         ],
+        dull=("SOURCE",),
     )
     if len(found) == limit:
         click.echo(f"\nmore: --after {found[-1].event.id}", err=True)
@@ -165,14 +175,18 @@ async def explain(config: Path | None, event_id: str, json_: bool) -> None:
         return
     _show_facts(stored)
     click.secho("\nwhen it came", bold=True)
-    _show_routes([(name, verdict, "") for name, verdict in stored.decision.routes])
+    decided = [(name, WORDS[verdict]) for name, verdict in stored.decision.routes]
+    if decided:
+        table(("ROUTE", "SAID"), decided)
     if not stored.decision.destinations:
         click.echo("it matched no route: stored, and sent nowhere")
     _show_deliveries(deliveries)
     click.secho("\ntoday's configuration would say", bold=True)
-    _show_routes(
-        [(o.route.name, o.verdict, o.detail or o.route.when or "") for o in today]
-    )
+    if today:
+        table(
+            ("ROUTE", "SAID", "CONDITION"),
+            [(o.route.name, WORDS[o.verdict], o.detail or o.route.when) for o in today],
+        )
     click.echo(f"and send it to: {', '.join(decide(today).destinations) or 'nothing'}")
 
 
@@ -234,11 +248,6 @@ def _show_facts(stored: StoredEvent) -> None:
             ("facts", ", ".join(f"{k} {v}" for k, v in stored.facts.items())),
         ]
     )
-
-
-def _show_routes(routes: list[tuple[str, str, str]]) -> None:
-    if routes:
-        table(("ROUTE", "SAID", ""), [(n, WORDS[v], detail) for n, v, detail in routes])
 
 
 def _show_deliveries(deliveries: list[Delivery]) -> None:

@@ -4,8 +4,8 @@ import base64
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import click
@@ -21,6 +21,8 @@ COLOURS = {
     "pending": "yellow",
     "partial": "yellow",
     "paused": "yellow",
+    "retrying": "yellow",
+    "orphaned": "yellow",
     "duplicate": "yellow",
     "dead": "red",
     "failed": "red",
@@ -61,9 +63,27 @@ def plain(value: Any) -> Any:  # noqa: PLR0911 (a table in code)
     return value
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Columns as wide as they need to be; known words in colour."""
-    texts = [[clean(_cell(value)) for value in row] for row in rows]
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    dull: Collection[str] = (),
+) -> None:
+    """
+    Columns as wide as they need to be; known words in colour.
+
+    Times of today are shown without their day; a column named in `dull` only if its
+    rows differ.
+    """
+    today = clock.now().date()
+    texts = [[clean(_cell(value, today)) for value in row] for row in rows]
+    shown = [
+        i
+        for i, heading in enumerate(headings)
+        if heading not in dull or len({row[i] for row in texts}) > 1
+    ]
+    headings = [headings[i] for i in shown]
+    texts = [[row[i] for i in shown] for row in texts]
     widths = [
         max([len(heading), *(len(row[i]) for row in texts)])
         for i, heading in enumerate(headings)
@@ -111,11 +131,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun if count == 1 else noun.removesuffix('y') + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, today: date | None = None) -> str:
     if value is None or value == "":
         return "-"
     if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}Z"
+        day = "" if value.date() == today else f"{value:%Y-%m-%d} "
+        return f"{day}{value:%H:%M:%S}Z"
     if isinstance(value, list | tuple):
         return ", ".join(str(v) for v in value) or "-"
     if isinstance(value, bool):
@@ -127,7 +148,8 @@ def _line(
     cells: Sequence[str], widths: Sequence[int], style: Callable[[str], str]
 ) -> str:
     padded = [
-        style(cell.ljust(width)) for cell, width in zip(cells, widths, strict=True)
+        style(cell) + " " * (width - len(cell))
+        for cell, width in zip(cells, widths, strict=True)
     ]
     return "  ".join(padded).rstrip()
 

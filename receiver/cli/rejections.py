@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from receiver.cli.common import looking, settings_of, waits
+from receiver.cli.common import check_names, looking, paged, settings_of, waits
 from receiver.cli.output import as_json, emit_json, facts, plain, readable, table
 from receiver.models import Rejection
 from receiver.providers import PROVIDERS
@@ -13,13 +13,19 @@ from receiver.settings import Settings
 
 @click.group()
 def rejections() -> None:
-    """List and show requests that were refused (the newest thousand are kept)."""
+    """
+    List and show requests that were refused (the newest thousand are kept).
+
+    \b
+    Examples:
+      receiver rejections list
+      receiver rejections show rej_0123456789abcdef
+    """
 
 
 @rejections.command("list")
 @click.option("--source", help="At this source.")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--after", help="Go on after this rejection id (older ones).")
+@paged("rejection")
 @as_json
 @click.pass_obj
 @waits
@@ -35,6 +41,7 @@ async def list_(
     """
     settings = settings_of(config)
     async with looking(settings) as reader:
+        await check_names(reader, settings, source=source)
         found = await reader.rejections(source=source, limit=limit, after=after)
     if json_:
         emit_json([_plain(settings, rejection, body=False) for rejection in found])
@@ -45,6 +52,7 @@ async def list_(
             (r.id, r.received_at, r.source, r.code, r.body_bytes, r.message)
             for r in found
         ],
+        dull=("SOURCE",),
     )
 
 

@@ -1,16 +1,30 @@
 """replay: new deliveries from stored events."""
 
-import sys
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from receiver.cli.common import looking, rate, settings_of, waits
+from receiver.cli.common import (
+    ask,
+    check_name,
+    check_names,
+    choose,
+    in_bulk,
+    looking,
+    options,
+    rate,
+    settings_of,
+    steps,
+    waits,
+)
 from receiver.cli.events import event_filter, filters
 from receiver.cli.output import as_json, emit_json, plural
 from receiver.cli.writing import CHUNK, writing
-from receiver.stores import EventFilter, Reader
+from receiver.settings import Settings
+from receiver.stores import EventFilter, Reader, StoredEvent
 
 
 @click.command()
@@ -25,9 +39,7 @@ from receiver.stores import EventFilter, Reader
     is_flag=True,
     help="Under new ids, so that nobody takes it for a repeat.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say how many events.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@as_json
+@options(in_bulk, as_json)
 @click.pass_obj
 @waits
 async def replay(
@@ -52,70 +64,96 @@ async def replay(
       receiver replay --source sora2 --since 2h --to crm --rate 20/s
       receiver replay --type batch.completed --since 2026-01-24 --dry-run
     """
-    if not events and not any(chosen.values()):
-        raise click.UsageError("replay what? Name events, or give filters.")
-    settings = settings_of(config)
-    where, per_second = event_filter(**chosen), rate(rate_)
+    choose("replay", "events", events, chosen.values())
+    settings, where, per_second = (
+        settings_of(config),
+        event_filter(**chosen),
+        rate(rate_),
+    )
+    for name in to:
+        check_name("destination", name, settings.destinations)
+    wanted = {"to": list(dict.fromkeys(to)), "as_new": as_new, "per_second": per_second}
     async with looking(settings) as reader:
-        found = list(events) if events else await _ids(reader, where)
-        for event_id in events:
-            await reader.event(event_id)
-    if dry_run or not found:
-        _report(len(found), None, dry_run=dry_run, json_=json_)
-        return
-    if (
-        not events
-        and not yes
-        and not click.confirm(f"replay {plural(len(found), 'event')}?")
-    ):
-        sys.exit(1)
-    wanted = {"to": list(to), "as_new": as_new, "per_second": per_second}
-    async with writing(settings) as writer:
+        await check_names(reader, settings, source=where.source)
+        if dry_run:
+            await _would(settings, _stored(reader, events, where), to, json_=json_)
+            return
+        found = [stored.event.id async for stored in _stored(reader, events, where)]
+    replay_id, deliveries = None, 0
+    if found:
+        if not events and not yes:
+            ask(f"replay {plural(len(found), 'event')}?")
         asked = {"events": len(found), "filter": chosen, **wanted}
-        replay_id = (await writer.post("/replays", {"asked": asked}))["id"]
-        step: dict[str, Any] = {"due_at": None}
-        deliveries = 0
-        with click.progressbar(
-            length=len(found), label="replay", file=sys.stderr
-        ) as bar:
-            for start in range(0, len(found), CHUNK):
-                part = found[start : start + CHUNK]
-                body = {**wanted, "events": part, "due_at": step["due_at"]}
-                step = dict(await writer.post(f"/replays/{replay_id}/events", body))
-                deliveries += step["deliveries"]
-                bar.update(len(part))
-    _report(len(found), deliveries, dry_run=False, json_=json_, replay_id=replay_id)
-
-
-def _report(
-    events: int,
-    deliveries: int | None,
-    *,
-    dry_run: bool,
-    json_: bool,
-    replay_id: str | None = None,
-) -> None:
+        replay_id, deliveries = await _replay(settings, found, wanted, asked)
     if json_:
-        answer = {"events": events, "deliveries": deliveries or 0, "dry_run": dry_run}
+        answer = {"events": len(found), "deliveries": deliveries, "dry_run": False}
         emit_json({**answer, "replay": replay_id})
-    elif dry_run or deliveries is None:
-        click.echo(
-            f"{'would replay' if dry_run else 'nothing matched:'} {plural(events, 'event')}"
-        )
-    else:
-        click.echo(
-            f"{replay_id}: {plural(deliveries, 'delivery')} of {plural(events, 'event')}"
-        )
-        if not deliveries:
-            click.echo("no route sends them anywhere; say where with --to", err=True)
+        return
+    if replay_id is None:
+        click.echo("nothing matched")
+        return
+    count = f"{plural(deliveries, 'delivery')} of {plural(len(found), 'event')}"
+    click.echo(f"{replay_id}: {count}")
+    if not deliveries:
+        click.echo("no route sends them anywhere; say where with --to", err=True)
 
 
-async def _ids(reader: Reader, where: EventFilter) -> list[str]:
-    found: list[str] = []
+async def _stored(
+    reader: Reader, ids: Sequence[str], where: EventFilter
+) -> AsyncGenerator[StoredEvent, None]:
+    """Each event that was named, or all that the filters let through, once."""
+    for event_id in dict.fromkeys(ids):
+        yield await reader.event(event_id)
     after = None
-    while page := await reader.events(
-        where, limit=CHUNK, after=after, newest_first=False
+    while not ids and (
+        page := await reader.events(where, limit=CHUNK, after=after, newest_first=False)
     ):
-        found += [stored.event.id for stored in page]
+        for stored in page:
+            yield stored
         after = page[-1].event.id
-    return found
+
+
+async def _would(
+    settings: Settings,
+    found: AsyncGenerator[StoredEvent, None],
+    to: Sequence[str],
+    *,
+    json_: bool,
+) -> None:
+    """Say how many deliveries it would be, to which destinations."""
+    from receiver.replay import targets
+    from receiver.routing import Router
+
+    router, named = Router(settings.routes), tuple(dict.fromkeys(to))
+    events, counts = 0, Counter[str]()
+    async for stored in found:
+        events += 1
+        counts.update(named or await targets(router, stored))
+    if json_:
+        answer = {"events": events, "deliveries": counts.total(), "dry_run": True}
+        emit_json({**answer, "destinations": counts, "replay": None})
+    elif not events:
+        click.echo("nothing matched")
+    else:
+        each = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        click.echo(
+            f"would replay {plural(events, 'event')}: "
+            f"{plural(counts.total(), 'delivery')}" + (f" ({each})" if each else "")
+        )
+
+
+async def _replay(
+    settings: Settings,
+    events: Sequence[str],
+    wanted: Mapping[str, object],
+    asked: Mapping[str, object],
+) -> tuple[str, int]:
+    """The replay's id, and how many deliveries it made."""
+    async with writing(settings) as writer:
+        replay_id = str((await writer.post("/replays", {"asked": asked}))["id"])
+        due_at, deliveries = None, 0
+        for part in steps("replay", events, CHUNK):
+            body = {**wanted, "events": part, "due_at": due_at}
+            step = await writer.post(f"/replays/{replay_id}/events", body)
+            due_at, deliveries = step["due_at"], deliveries + step["deliveries"]
+    return replay_id, deliveries

@@ -3,13 +3,14 @@
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import httpx
 
 from receiver import clock
 from receiver.cli.common import settings_of
-from receiver.cli.output import as_json, coloured, emit_json
+from receiver.cli.output import as_json, clean, coloured, emit_json
 from receiver.cli.serving import find_source
 from receiver.errors import NotFound
 from receiver.providers import PROVIDERS
@@ -54,17 +55,27 @@ def send(
     body = file.read_bytes() if file else sample(found, event_type, subject)
     base = f"http://{settings.server.host}:{settings.server.port}"
     response = post(found, body, address or base + found.path, signed=not unsigned)
-    answer = (
-        response.json() if "json" in response.headers.get("content-type", "") else {}
-    )
+    answer = _answer(response)
     if json_:
         emit_json({"status_code": response.status_code, "answer": answer})
     else:
-        error = answer.get("error", {})
-        word = answer.get("status") or error.get("code") or response.text[:200]
-        rest = answer.get("id") or error.get("message") or ""
-        click.echo(f"{response.status_code} {coloured(word)} {rest}".rstrip())
+        known = answer if isinstance(answer, dict) else {}
+        error = known.get("error")
+        if not isinstance(error, dict):
+            error = {}
+        word = known.get("status") or error.get("code") or response.text[:200]
+        rest = known.get("id") or error.get("message") or ""
+        said = f"{coloured(clean(str(word)))} {clean(str(rest))}"
+        click.echo(f"{response.status_code} {said}".rstrip())
     sys.exit(0 if response.is_success else 1)
+
+
+def _answer(response: httpx.Response) -> Any:
+    """Whatever answers there: its JSON, or an empty object."""
+    try:
+        return response.json()
+    except ValueError:
+        return {}
 
 
 def sample(source: Source, event_type: str, subject: str | None) -> bytes:
@@ -86,7 +97,7 @@ def post(
     source: Source, body: bytes, url: str, *, signed: bool = True
 ) -> httpx.Response:
     """
-    Post a body as the source's provider would.
+    Post a body as the source's provider would; no proxy of the environment's is used.
 
     Raises:
         NotFound: nobody listens there.
@@ -97,7 +108,9 @@ def post(
         headers |= PROVIDERS[source.provider].sign(body, source.secrets[0], clock.now())
     token = {"token": str(source.token)} if source.token else None
     try:
-        return httpx.post(url, content=body, headers=headers, params=token)
+        return httpx.post(
+            url, content=body, headers=headers, params=token, trust_env=False
+        )
     except (httpx.InvalidURL, UnicodeError) as error:
         raise click.BadParameter(f"{url!r} cannot be posted to: {error}") from None
     except httpx.TransportError as error:

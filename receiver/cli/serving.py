@@ -2,18 +2,22 @@
 
 import os
 import secrets
+import shutil
 import sys
 from base64 import b64encode
 from importlib import resources
+from itertools import count
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from urllib.parse import urlsplit
 
 import click
 
-from receiver.cli.common import settings_of
-from receiver.cli.output import as_json, emit_json, facts, table
-from receiver.errors import Problem, SettingsError
+from receiver.cli.common import check_name, program, settings_of
+from receiver.cli.output import as_json, emit_json, facts, plural, table
+from receiver.errors import Problem, SettingsError, StoreUnusable
 from receiver.settings import DEFAULT_FILE, Settings, Source
-from receiver.settings.fields import suggest
+from receiver.stores import sqlite_path
 
 
 @click.command()
@@ -59,14 +63,13 @@ def check(config: Path | None, json_: bool) -> None:
       receiver check
       receiver -c staging.toml check --json
     """
-    settings = settings_of(config)
-    problems = [
-        Problem(settings.file, f"destinations.{name}.{field}", message, hint)
-        for name, destination in settings.destinations.items()
-        for field, message, hint in destination.problems()
-    ]
-    if problems:
-        raise SettingsError(problems)
+    try:
+        settings = _checked(config)
+    except SettingsError as error:
+        if not json_:
+            raise
+        emit_json({"problems": error.problems})
+        sys.exit(2)
     if json_:
         emit_json(_summary(settings))
         return
@@ -89,8 +92,28 @@ def check(config: Path | None, json_: bool) -> None:
         click.secho("\nno route: events are stored and go nowhere", fg="yellow")
 
 
+def _checked(config: Path | None) -> Settings:
+    """
+    Raises:
+        SettingsError: `serve` would not start, or could not deliver.
+    """
+    settings = settings_of(config)
+    problems = [
+        Problem(settings.file, f"destinations.{name}.{field}", message, hint)
+        for name, destination in settings.destinations.items()
+        for field, message, hint in destination.problems()
+    ]
+    try:
+        sqlite_path(settings.store.url)
+    except StoreUnusable as error:
+        problems.append(Problem(settings.file, "store.url", str(error)))
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
 def _guard(source: Source) -> str:
-    parts = [f"{len(source.secrets)} secret(s)"] if source.secrets else []
+    parts = [plural(len(source.secrets), "secret")] if source.secrets else []
     parts += ["URL token"] if source.token else []
     parts += (
         ["UNSIGNED ALLOWED"] if source.allow_unsigned and not source.secrets else []
@@ -133,7 +156,7 @@ def url(config: Path | None, source: str, base: str | None, show_token: bool) ->
     settings = settings_of(config)
     found = find_source(settings, source)
     host, port = settings.server.host, settings.server.port
-    address = (base or f"http://{host}:{port}").rstrip("/") + found.path
+    address = (_base(base) if base else f"http://{host}:{port}") + found.path
     if found.token:
         address += f"?token={found.token if show_token else '***'}"
     click.echo(address)
@@ -142,19 +165,32 @@ def url(config: Path | None, source: str, base: str | None, show_token: bool) ->
         click.secho(note, fg="yellow", err=True)
 
 
+def _base(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        good = False
+    if not good or "?" in text or "#" in text:
+        raise click.BadParameter(
+            f"--base {text}: write scheme and host, like https://hooks.example.com"
+        )
+    return text.rstrip("/")
+
+
 def find_source(settings: Settings, name: str) -> Source:
     """
     Raises:
         click.BadParameter: no source has this name.
     """
-    if name not in settings.sources:
-        hint = suggest(name, settings.sources)
-        raise click.BadParameter(f"there is no source {name!r} ({hint})")
+    check_name("source", name, settings.sources)
     return settings.sources[name]
 
 
 @click.command()
-@click.option("--force", is_flag=True, help="Overwrite files that are there.")
+@click.option(
+    "--force", is_flag=True, help="Replace files that are there; copies are kept."
+)
 @click.option(
     "--dir",
     "folder",
@@ -166,9 +202,13 @@ def init(force: bool, folder: Path) -> None:
     """
     Write receiver.toml and .env (readable by you alone), with fresh secrets.
 
+    A file that is there stays as it is, but variables that are missing in .env are
+    added to it.
+
     \b
     Examples:
       receiver init && receiver check
+      receiver init --dir /etc/receiver
     """
     template = resources.files("receiver") / "starter"
     contents = {
@@ -179,22 +219,65 @@ def init(force: bool, folder: Path) -> None:
         ),
     }  # fmt: skip
     there = [name for name in contents if (folder / name).exists()]
-    if there and not force:
-        click.secho(
-            f"{' and '.join(there)} exist already; --force overwrites", err=True
+    if DEFAULT_FILE in there and ".env" in there and not force:
+        raise click.ClickException(
+            f"{' and '.join(there)} exist already; --force replaces them"
         )
-        sys.exit(1)
-    for name, text in contents.items():
-        path = folder / name
-        path.unlink(missing_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
+    if there == [DEFAULT_FILE] and not force:
+        del contents[DEFAULT_FILE]
+    done: list[tuple[str, object]] = []
+    try:
+        for name, text in contents.items():
+            done += _write(folder / name, text, keep=not force)
+    except (OSError, UnicodeError) as error:
+        raise click.ClickException(f"cannot write in {folder}: {getattr(error, 'strerror', None) or error}") from None
+    run = program()
+    if folder.resolve() != Path.cwd():
+        run += f" -c {folder / DEFAULT_FILE}"
+    todo = "put the webhook secret of .env into the provider's dashboard"
+    commands = f"{run} check; {run} serve; {run} send sora2"
+    facts([*done, ("next", todo), ("then", commands)])
+
+
+def _write(path: Path, text: str, *, keep: bool) -> list[tuple[str, object]]:
+    """
+    Write the file as a whole or not at all; what was done.
+
+    What is there is copied beside it, or with `keep` only added to.
+    """
+    done: list[tuple[str, object]] = []
+    if path.exists() and keep:
+        text = _completed(path.read_text(), text)
+        done.append(("completed", path))
+    elif path.exists():
+        names = (path.with_name(f"{path.name}.bak{n or ''}") for n in count())
+        copy = next(name for name in names if not name.exists())
+        shutil.copy2(path, copy)
+        done.append(("kept", copy))
+    with NamedTemporaryFile(
+        "w", dir=path.parent, prefix=path.name, delete=False
+    ) as file:  # readable by its owner alone, as all such files are
+        try:
             file.write(text)
-    facts(
-        [
-            ("wrote", folder / DEFAULT_FILE),
-            ("wrote", f"{folder / '.env'} (secrets: keep it out of version control)"),
-            ("next", "put the webhook secret of .env into the provider's dashboard"),
-            ("then", "receiver check; receiver serve; receiver send sora2"),
-        ]
-    )
+            file.flush()
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+    if not (keep and done):
+        note = " (keep it out of version control)"
+        done.append(("wrote", f"{path}{note if path.name == '.env' else ''}"))
+    return done
+
+
+def _completed(before: str, template: str) -> str:
+    """`before`, and those variables of the template that it does not set."""
+    names = {line.partition("=")[0].strip() for line in before.splitlines()}
+    names |= {name.removeprefix("export ").strip() for name in names}
+    missing = [
+        line
+        for line in template.splitlines()
+        if line.partition("=")[0].strip() not in names and not line.startswith("#")
+    ]
+    added = "".join(f"{line}\n" for line in missing if "=" in line)
+    return before + ("\n" if before and not before.endswith("\n") else "") + added

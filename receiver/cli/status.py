@@ -1,16 +1,18 @@
 """status: the ledger, the queues, what needs attention."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 
 from receiver import clock
 from receiver.cli.common import looking, settings_of, waits
-from receiver.cli.output import ago, as_json, emit_json, facts, table
+from receiver.cli.output import ago, as_json, clean, emit_json, facts, plural, table
+from receiver.cli.writing import server
 from receiver.ledger import Ledger, Standing, orphan_advice, standings
 from receiver.models import Status
-from receiver.stores import DeliveryFilter
+from receiver.stores import DeliveryFilter, Reader
 
 
 @click.command()
@@ -35,9 +37,12 @@ async def status(config: Path | None, json_: bool) -> None:
             await reader.queues(), await reader.pauses(), settings.destinations
         )
         dead = await reader.deliveries(DeliveryFilter(Status.DEAD), limit=1)
+        notes = [*await _failing(reader, found), *attention(found, any_dead=bool(dead))]
+    running = await server(settings)
     if json_:
         emit_json(
             {
+                "server": running,
                 "difference": ledger.difference,
                 "totals": ledger.totals,
                 "ledger": ledger.tallies,
@@ -45,14 +50,21 @@ async def status(config: Path | None, json_: bool) -> None:
             }
         )
     else:
-        _show(ledger, found, any_dead=bool(dead))
+        if running is None:
+            notes.insert(0, "no server is running: receiver serve")
+        _show(ledger, found, running)
+        for note in notes:
+            click.secho(f"\n! {clean(note)}", fg="yellow")
     sys.exit(1 if ledger.difference else 0)
 
 
-def _show(ledger: Ledger, found: list[Standing], *, any_dead: bool) -> None:
+def _show(
+    ledger: Ledger, found: Sequence[Standing], running: Mapping[str, object] | None
+) -> None:
     totals = ledger.totals
     facts(
         [
+            ("server", "not running" if running is None else _running(running)),
             ("events", f"{totals.events:,}"),
             ("rejections kept", f"{totals.rejections:,}"),
         ]
@@ -70,13 +82,32 @@ def _show(ledger: Ledger, found: list[Standing], *, any_dead: bool) -> None:
                 ago(standing.queue.oldest_at, now)
                 if standing.queue.oldest_at
                 else None,
-                "paused" if standing.pause else "active",
+                standing.state,
             )
             for standing in found
         ],
     )
-    for line in attention(found, any_dead=any_dead):
-        click.secho(f"\n! {line}", fg="yellow")
+
+
+def _running(server: Mapping[str, object]) -> str:
+    pid = server.get("pid")
+    return f"running (process {pid})" if pid else "running"
+
+
+async def _failing(reader: Reader, found: Sequence[Standing]) -> list[str]:
+    """What the destinations answered whose deliveries failed and are tried again."""
+    lines: list[str] = []
+    for queue in (standing.queue for standing in found):
+        attempts = await reader.attempts(queue.failing) if queue.failing else ()
+        if attempts:
+            outcome = attempts[-1].outcome
+            lines.append(
+                f"{queue.retrying:,} of {plural(queue.pending, 'delivery')} waiting for "
+                f"{queue.destination} failed before, the oldest last with "
+                f"{outcome.detail or outcome.result}: "
+                f"receiver deliveries show {queue.failing}"
+            )
+    return lines
 
 
 def show_ledger(ledger: Ledger) -> None:
@@ -111,7 +142,7 @@ def show_ledger(ledger: Ledger) -> None:
     )
 
 
-def attention(found: list[Standing], *, any_dead: bool) -> list[str]:
+def attention(found: Sequence[Standing], *, any_dead: bool) -> list[str]:
     """What somebody should do something about, with the command that does it."""
     lines = [orphan_advice(standing) for standing in found if standing.orphaned]
     lines += [

@@ -24,10 +24,10 @@ class Reply:
         if self.status not in (429, 503) or not value:
             return None
         if value.isdecimal():
-            return float(value[:9])
+            return min(float(value), 1e9)
         try:
             return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None  # neither seconds nor a date with a zone
 
 

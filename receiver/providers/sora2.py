@@ -239,16 +239,19 @@ def _table(value: Any) -> Mapping[str, Any]:
 
 
 def _moment(value: Any) -> datetime | None:
-    """ISO 8601 text, or milliseconds since 1970."""
+    """ISO 8601 text, or milliseconds since 1970; None for what no batch can mean."""
     try:
         if isinstance(value, str):
             moment = datetime.fromisoformat(value)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / 1000, UTC)
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+            moment = moment.astimezone(UTC)
+        elif isinstance(value, int) and not isinstance(value, bool):
+            moment = datetime.fromtimestamp(value / 1000, UTC)
+        else:
+            return None
     except (ValueError, OverflowError, OSError):
-        pass
-    return None
+        return None
+    return moment if 1970 <= moment.year < 3000 else None
 
 
 def _sample_bodies(batch_id: str, now: datetime) -> dict[str, dict[str, Any]]:

@@ -83,14 +83,14 @@ def build(
             values[name] = _convert(hints[name], value, place, problems)
             if len(problems.found) == so_far:
                 _check_bounds(values[name], declared[name], place, problems)
-    for name, declaration in declared.items():
-        if name in values:
-            continue
-        if _required(declaration):
-            help_text = declaration.metadata["help"]
-            problems.add(f"{key}.{_in_toml(name)}", "is required", help_text)
-        elif hints[name] == tuple[Path, ...]:  # defaults start from the folder, too
-            values[name] = tuple(problems.folder / p for p in declaration.default)
+    for name in declared.keys() - values.keys():
+        if hints[name] == tuple[Path, ...]:  # defaults start from the folder, too
+            paths: Any = declared[name].default
+            values[name] = tuple(problems.folder / path for path in paths)
+    missing = [f for f in declared.values() if f.name not in values and _required(f)]
+    for declaration in missing:
+        place = f"{key}.{_in_toml(declaration.name)}"
+        problems.add(place, "is required", declaration.metadata["help"])
     if len(problems.found) > before:
         return None
     return cls(**given, **values)
@@ -168,7 +168,7 @@ def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:
     return _scalar(hint, value, key, problems)
 
 
-def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:
+def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:  # noqa: PLR0911 (a table in code)
     if hint is timedelta:
         parsed = duration(value) if isinstance(value, str) else None
         if parsed is None:

@@ -117,6 +117,7 @@ class Totals:
     """Counts of what was ever kept, and how the events' own fan-outs add up."""
 
     events: int
+    keys: int
     fan_out: int
     variants: int
     rejections: int

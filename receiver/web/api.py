@@ -132,7 +132,9 @@ class Api:
             now=now,
         )
         self._wake(added.destinations)
-        _log("events.replayed", replay=request.path_params["id"], count=added.deliveries)
+        _log(
+            "events.replayed", replay=request.path_params["id"], count=added.deliveries
+        )
         answer = {
             "deliveries": added.deliveries,
             "due_at": added.next_due_at.isoformat(),

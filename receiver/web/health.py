@@ -1,12 +1,13 @@
 """Is it alive, can it store, and what has it counted."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from receiver import clock
+from receiver.dispatcher import Dispatcher
 from receiver.errors import StoreError
 from receiver.metrics import CONTENT_TYPE, Metrics
 from receiver.stores import Store
@@ -22,11 +23,11 @@ class Health:
         self,
         store: Store,
         metrics: Metrics,
-        paused: Callable[[], Mapping[str, bool]],
+        dispatcher: Dispatcher,
     ) -> None:
         self._store = store
         self._metrics = metrics
-        self._paused = paused
+        self._dispatcher = dispatcher
         self._asked_at = float("-inf")
         self._problem = ""
         self.stopping = False
@@ -53,7 +54,8 @@ class Health:
             except StoreError as error:
                 self._problem = str(error)
             self._asked_at = now
-        problem = "stopping" if self.stopping else self._problem
+        problem = self._problem or self._dispatcher.problem()
+        problem = "stopping" if self.stopping else problem
         if problem:
             return JSONResponse({"status": "not ready", "reason": problem}, 503)
         return JSONResponse({"status": "ready"})
@@ -65,6 +67,6 @@ class Health:
             self._metrics.set_queue(
                 queue.destination, queue.pending, queue.oldest_at, now
             )
-        for name, paused in self._paused().items():
+        for name, paused in self._dispatcher.paused().items():
             self._metrics.paused.labels(name).set(paused)
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)

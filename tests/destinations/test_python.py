@@ -32,7 +32,7 @@ async def make() -> AsyncIterator[Make]:
             "bill",
             type="python",
             handler=handler,
-            path=(str(path),),
+            path=(path,),
             concurrency=concurrency,
         )
         made.append(Python(settings))
@@ -215,8 +215,9 @@ async def test_a_handler_that_is_not_there_is_a_fault_of_the_configuration(
 ):
     outcome = await make(handler).send(parcel())
 
-    assert (outcome.result, outcome.permanent) == (Result.BAD_CONFIG, True)
+    assert (outcome.result, outcome.permanent) == (Result.BAD_CONFIG, False)
     assert outcome.detail.startswith(why)
+    assert outcome.pause.startswith(f"the handler cannot be used: {why}")
 
 
 @pytest.mark.parametrize("broken", ["def on_event(", "import sys; sys.exit(1)", ""])

@@ -411,7 +411,7 @@ async def test_a_full_disk_is_a_store_error_and_leaves_nothing_half_written(
 ):
     """The limit on the size of files stands in for a disk that fills up."""
     body = """
-        import resource
+        import os, resource
         first = await accepted(store, "crm", "ops")
         [held] = (await claim(store)).claims
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -419,7 +419,7 @@ async def test_a_full_disk_is_a_store_error_and_leaves_nothing_half_written(
         failures = 0
         for i in range(20):
             try:
-                await store.add(event(body=bytes(100_000)), decision("crm", "ops"), {})
+                await store.add(event(body=os.urandom(100_000)), decision("crm", "ops"), {})
             except StoreError as error:
                 failures += 1
                 said = str(error)

@@ -89,6 +89,8 @@ class SqliteStore(SqliteReader):
         """See `receiver.stores.open_store`."""
         if not path.parent.is_dir():
             raise StoreUnusable(f"the folder {path.parent} does not exist")
+        if path.is_dir():
+            raise StoreUnusable(f"{path} is a folder; name a file in it")
         lock = FileLock(path)
         connections: list[aiosqlite.Connection] = []
         try:
@@ -186,6 +188,7 @@ class SqliteStore(SqliteReader):
             to_json(facts),
             to_json(event.query),
             headers_to_text(event.headers),
+            len(event.body),
             packed.codec,
             packed.body,
         )
@@ -266,13 +269,14 @@ class SqliteStore(SqliteReader):
             [
                 Claim(token, delivery_from_row(row, self._names.names), events[row[1]])
                 for token, row in zip(tokens, chosen, strict=True)
+                if row[1] in events  # one that cannot be read must not hold up the rest
             ],
             next_due,
         )
 
     async def _due_rows(self, destination: int, now: datetime, limit: int) -> list[Row]:
         rows = await self._due.execute_fetchall(
-            f"SELECT {DELIVERY_COLUMNS}, length(e.body) FROM deliveries d"
+            f"SELECT {DELIVERY_COLUMNS}, e.bytes FROM deliveries d"
             " INDEXED BY deliveries_due JOIN events e ON e.id = d.event_id"
             " WHERE d.status = 0 AND d.destination_id = ? AND d.due_at <= ?"
             " ORDER BY d.due_at, d.id LIMIT ?",

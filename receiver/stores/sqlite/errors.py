@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from receiver.errors import StoreBusy, StoreError, StoreUnusable
+from receiver.errors import StoreBusy, StoreError, StoreUnusable, Unwritable
 
 _WORDS = {
     sqlite3.SQLITE_BUSY: (StoreBusy, "another process holds the store's lock"),
@@ -34,7 +34,8 @@ def translate(error: BaseException) -> StoreError:
     """A StoreError that says what happened, the driver's error as its cause."""
     if isinstance(error, StoreError):
         return error
-    kind, words = _WORDS.get(code_of(error) or -1, (StoreError, "the store failed"))
+    unknown = (StoreError if concerns_all(error) else Unwritable, "it cannot be kept")
+    kind, words = _WORDS.get(code_of(error) or -1, unknown)
     translated = kind(f"{words} ({error})")
     translated.__cause__ = error
     return translated

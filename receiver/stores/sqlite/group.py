@@ -33,10 +33,10 @@ class _Waiting:
     future: asyncio.Future[Any]
 
     def done(self, result: Any) -> None:
-        if self.then is not None:
-            self.then(result)
         if not self.future.done():
             self.future.set_result(result)
+        if self.then is not None:
+            self.then(result)
 
 
 class GroupCommit:
@@ -119,7 +119,8 @@ class GroupCommit:
         else:
             self.commits += 1
             for waiting, result in results:
-                waiting.done(result)
+                with suppress(Exception):  # it is committed; the writer must go on
+                    waiting.done(result)
 
     async def _transaction(self, group: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
         by_operation: dict[Operation, list[_Waiting]] = {}

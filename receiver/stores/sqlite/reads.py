@@ -5,8 +5,10 @@ Each function is given a connection that never writes and the names it needs; in
 mode readers see the last commit and hold nobody up.
 """
 
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -49,6 +51,9 @@ Gives the names, with those that were added since.  It is called after the rows 
 read: another process may have added a row and its name meanwhile.
 """
 
+UNREADABLE = (ValueError, LookupError, OverflowError, zlib.error)
+"""What reading a damaged row raises; it must not hide the others."""
+
 Conditions = list[tuple[str, tuple[Any, ...]]]
 
 
@@ -61,7 +66,11 @@ async def events_by_number(
         numbers,
     )
     names = await known()
-    return {row[0]: event_from_row(row, names.names, names.decisions) for row in rows}
+    found: dict[int, StoredEvent] = {}
+    for row in rows:
+        with suppress(*UNREADABLE):
+            found[row[0]] = event_from_row(row, names.names, names.decisions)
+    return found
 
 
 async def event(db: aiosqlite.Connection, known: Known, event_id: str) -> StoredEvent:
@@ -320,6 +329,7 @@ async def totals(db: aiosqlite.Connection) -> Totals:
     """In one statement, for the same reason."""
     rows = await db.execute_fetchall(
         "SELECT (SELECT count(*) FROM events),"
+        " (SELECT count(*) FROM event_keys),"
         " (SELECT coalesce(sum(fan_out), 0) FROM events),"
         " (SELECT count(*) FROM variants),"
         " (SELECT count(*) FROM rejections),"

@@ -166,7 +166,11 @@ def rejection_from_row(row: Row) -> Rejection:
 
 
 def moment(ms: int | None) -> datetime | None:
-    return None if ms is None else from_ms(ms)
+    """None also for a time beyond the calendar: it must not hide the rest of a row."""
+    try:
+        return None if ms is None else from_ms(ms)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def in_milliseconds(event: Event, event_id: str) -> Event:

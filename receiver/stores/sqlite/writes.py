@@ -99,7 +99,7 @@ async def _insert_events(
     connection: aiosqlite.Connection, created: Sequence[NewEvent]
 ) -> None:
     await connection.executemany(
-        f"INSERT INTO events VALUES ({_marks(18)})",
+        f"INSERT INTO events VALUES ({_marks(19)})",
         [item.row for item in created],
     )
     await connection.executemany(

@@ -29,6 +29,7 @@ CREATE TABLE events (
     facts       TEXT NOT NULL,        -- JSON: what a repeat must agree on
     query       TEXT NOT NULL,
     headers     TEXT NOT NULL,        -- one "name: value" a line
+    bytes       INTEGER NOT NULL,     -- of the body as received
     codec       INTEGER NOT NULL,     -- how `body` is kept: 0 as received, 1 zlib
     body        BLOB NOT NULL
 ) STRICT;
