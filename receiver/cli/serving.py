@@ -230,7 +230,8 @@ def init(force: bool, folder: Path) -> None:
         for name, text in contents.items():
             done += _write(folder / name, text, keep=not force)
     except (OSError, UnicodeError) as error:
-        raise click.ClickException(f"cannot write in {folder}: {getattr(error, 'strerror', None) or error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise click.ClickException(f"cannot write in {folder}: {why}") from None
     run = program()
     if folder.resolve() != Path.cwd():
         run += f" -c {folder / DEFAULT_FILE}"

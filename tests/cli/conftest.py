@@ -1,15 +1,24 @@
 """A server with some history, and the commands run beside it."""
 
+import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from receiver import clock
+from receiver.providers import PROVIDERS
 from tests.serving import Serving, command, config, serving
 from tests.sinks import Sink, sink
+from tests.web.wire import post
+
+_numbers = itertools.count(1)
+AT_ONCE = 3
+"""Commands run at the same time, where nothing depends on their order."""
 
 
 @dataclass
@@ -35,20 +44,39 @@ class Place:
         out, _ = await self.run(*arguments, "--json", code=code)
         return json.loads(out)
 
-    async def send(self, *arguments: str) -> str:
-        """Have an event accepted; its id."""
-        url = f"{self.server.url}/webhook/sora2" if self.server else ""
-        answer = await self.json("send", "sora2", *arguments, "--url", url)
-        assert answer["status_code"] == 200
-        event_id: str = answer["answer"]["id"]
-        return event_id
+    async def each(
+        self, several: Iterable[tuple[str, ...]], code: int = 0
+    ) -> list[tuple[str, str]]:
+        """What each of several commands prints; all of them end with `code`."""
+        slots = asyncio.Semaphore(AT_ONCE)
 
-    async def delivery(self, event_id: str, status: str = "") -> dict[str, Any]:
-        """The event's only delivery, once it has this status."""
-        while True:
-            [found] = await self.json("deliveries", "list", "--event", event_id)
-            if not status or found["status"] == status:
-                return dict(found)
+        async def one(arguments: tuple[str, ...]) -> tuple[str, str]:
+            async with slots:
+                return await self.run(*arguments, code=code)
+
+        return await asyncio.gather(*(one(arguments) for arguments in several))
+
+    async def accepted(self, kind: str = "batch.completed", subject: str = "") -> str:
+        """Have an event accepted; its id."""
+        assert self.server is not None
+        subject = subject or f"bat_{next(_numbers)}"
+        body = PROVIDERS["sora2"].samples(subject, clock.now())[kind]
+        answer = await post(self.server.url, body)
+        assert answer.status == 200
+        return str(answer.json["id"])
+
+    async def attempted(self, event_id: str, status: str) -> str:
+        """The event's delivery that has this status after an attempt; its id."""
+        assert self.server is not None
+        line = await self.server.line(
+            "delivery.attempted", event_id=event_id, status=status
+        )
+        return str(line["id"])
+
+    async def delivery(self, event_id: str) -> str:
+        """The event's only delivery; its id."""
+        [found] = await self.json("deliveries", "list", "--event", event_id)
+        return str(found["id"])
 
 
 def destinations(target: Sink) -> dict[str, str]:
