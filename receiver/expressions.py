@@ -156,7 +156,7 @@ def _explained(text: str, message: str) -> ExpressionError:
     lines = text.splitlines() or [""]
     near = lines[min(line, len(lines)) - 1][max(column - 1, 0) :][:40]
     hint = f"at {near!r}" if near.strip() else "it ends too early"
-    if what.startswith("token recognition error at: '="):
+    if "token recognition error at: '=" in what:
         hint += "; write == to compare"
     if what.startswith("undeclared reference"):
         hint += "; known: " + ", ".join(NAMES)

@@ -42,7 +42,7 @@ class Standing:
             return "orphaned"
         if self.pause:
             return "paused"
-        return "retrying" if self.queue.retrying else "active"
+        return "retrying" if self.queue.failing else "active"
 
 
 def standings(

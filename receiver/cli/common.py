@@ -1,6 +1,7 @@
 """What commands share: the settings, a look into the store, options, questions."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
@@ -12,6 +13,7 @@ from collections.abc import (
     Coroutine,
     Iterable,
     Iterator,
+    Mapping,
     Sequence,
 )
 from contextlib import asynccontextmanager
@@ -24,7 +26,18 @@ import click
 from receiver import clock
 from receiver.settings import Known, Settings, load
 from receiver.settings.fields import duration, suggest
-from receiver.stores import DeliveryFilter, EventFilter, Reader, open_reader
+from receiver.stores import (
+    DeliveryFilter,
+    EventFilter,
+    Reader,
+    control_path,
+    open_reader,
+)
+
+CHUNK = 500
+"""Ids in one request to the server: a step small enough to hold nobody up."""
+
+ANSWER_S = 10.0
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -62,6 +75,24 @@ async def looking(settings: Settings) -> AsyncGenerator[Reader, None]:
         yield await asyncio.shield(opening)
     finally:  # also when interrupted while it opens: its thread must have an end
         await (await opening).close()
+
+
+async def server(settings: Settings) -> Mapping[str, Any] | None:
+    """What the server that owns the store says of itself; None where none runs."""
+    path = control_path(settings.store.url)
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            reader, writer = await asyncio.open_unix_connection(path)
+            try:
+                writer.write(b"GET /api/v1/status HTTP/1.0\r\nhost: receiver\r\n\r\n")
+                answer = await reader.read()
+            finally:
+                writer.close()
+    except OSError:  # TimeoutError is one
+        return None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    found: Mapping[str, Any] = json.loads(body) if b" 200 " in head[:20] else {}
+    return found
 
 
 async def check_names(
@@ -163,16 +194,16 @@ def ask(question: str) -> None:
         sys.exit(1)
 
 
-def steps(label: str, items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """`size` items at a time, with a progress bar where somebody watches."""
+def steps(label: str, items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """`CHUNK` items at a time, with a progress bar where somebody watches."""
     with click.progressbar(
         length=len(items),
         label=label,
         file=sys.stderr,
         hidden=not sys.stderr.isatty(),
     ) as bar:
-        for start in range(0, len(items), size):
-            part = items[start : start + size]
+        for start in range(0, len(items), CHUNK):
+            part = items[start : start + CHUNK]
             yield part
             bar.update(len(part))
 

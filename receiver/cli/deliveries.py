@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from receiver.cli.common import (
+    CHUNK,
     ask,
     check_name,
     check_names,
@@ -24,7 +25,6 @@ from receiver.cli.common import (
     waits,
 )
 from receiver.cli.output import as_json, emit_json, facts, plural, readable, table
-from receiver.cli.writing import CHUNK, Writer, writing
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
 from receiver.stores import DeliveryFilter, Reader
@@ -32,7 +32,8 @@ from receiver.stores import DeliveryFilter, Reader
 OPEN = (Status.PENDING, Status.DEAD)
 """What can still be changed."""
 
-Step = Callable[[Writer, Sequence[Delivery]], Awaitable[int]]
+Post = Callable[[str, Mapping[str, object]], Awaitable[Mapping[str, Any]]]
+Step = Callable[[Post, Sequence[Delivery]], Awaitable[int]]
 
 
 @click.group()
@@ -250,19 +251,19 @@ async def move(config: Path | None, /, to: str, **chosen: Any) -> None:
     found = await _find(settings, "move", **chosen)
     replays: list[str] = []
 
-    async def step(writer: Writer, part: Sequence[Delivery]) -> int:
+    async def step(post: Post, part: Sequence[Delivery]) -> int:
         if not replays:
             asked = {"asked": {"move": chosen["destination"], "to": to}}
-            replays.append((await writer.post("/replays", asked))["id"])
+            replays.append((await post("/replays", asked))["id"])
         body = {"ids": [d.id for d in part], "to": to, "replay": replays[0]}
-        return int((await writer.post("/deliveries/move", body))["changed"])
+        return int((await post("/deliveries/move", body))["changed"])
 
     await _change(settings, "move", found, chosen, step, to=to)
 
 
 def _simply(verb: str) -> Step:
-    async def step(writer: Writer, part: Sequence[Delivery]) -> int:
-        answer = await writer.post(f"/deliveries/{verb}", {"ids": [d.id for d in part]})
+    async def step(post: Post, part: Sequence[Delivery]) -> int:
+        answer = await post(f"/deliveries/{verb}", {"ids": [d.id for d in part]})
         return int(answer["changed"])
 
     return step
@@ -314,9 +315,11 @@ async def _change(
     if able and not chosen["dry_run"]:
         if not chosen["ids"] and not chosen["yes"]:
             ask(f"{verb} {what}?")
+        from receiver.cli.writing import writing
+
         async with writing(settings) as writer:
-            for part in steps(verb, able, CHUNK):
-                changed += await step(writer, part)
+            for part in steps(verb, able):
+                changed += await step(writer.post, part)
     if chosen["json_"]:
         reasons = {reason: len(several) for reason, several in skipped.items()}
         counts = {"matched": len(found), "changed": changed, "skipped": reasons}

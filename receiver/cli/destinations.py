@@ -8,7 +8,6 @@ import click
 from receiver import clock
 from receiver.cli.common import check_name, looking, settings_of, waits
 from receiver.cli.output import ago, as_json, coloured, emit_json, readable, table
-from receiver.cli.writing import writing
 from receiver.ledger import Standing, standings
 from receiver.models import Claim, Delivery, Event, Outcome, State, Status, Trigger
 from receiver.settings import Settings
@@ -112,6 +111,8 @@ async def resume(config: Path | None, name: str, json_: bool) -> None:
 async def _change(
     config: Path | None, name: str, verb: str, body: dict[str, object], *, json_: bool
 ) -> None:
+    from receiver.cli.writing import writing
+
     settings = settings_of(config)
     check_name("destination", name, settings.destinations)
     async with writing(settings) as writer:

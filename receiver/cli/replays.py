@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from receiver.cli.common import (
+    CHUNK,
     ask,
     check_name,
     check_names,
@@ -22,7 +23,6 @@ from receiver.cli.common import (
 )
 from receiver.cli.events import event_filter, filters
 from receiver.cli.output import as_json, emit_json, plural
-from receiver.cli.writing import CHUNK, writing
 from receiver.settings import Settings
 from receiver.stores import EventFilter, Reader, StoredEvent
 
@@ -149,10 +149,12 @@ async def _replay(
     asked: Mapping[str, object],
 ) -> tuple[str, int]:
     """The replay's id, and how many deliveries it made."""
+    from receiver.cli.writing import writing
+
     async with writing(settings) as writer:
         replay_id = str((await writer.post("/replays", {"asked": asked}))["id"])
         due_at, deliveries = None, 0
-        for part in steps("replay", events, CHUNK):
+        for part in steps("replay", events):
             body = {**wanted, "events": part, "due_at": due_at}
             step = await writer.post(f"/replays/{replay_id}/events", body)
             due_at, deliveries = step["due_at"], deliveries + step["deliveries"]

@@ -7,9 +7,8 @@ from pathlib import Path
 import click
 
 from receiver import clock
-from receiver.cli.common import looking, settings_of, waits
+from receiver.cli.common import looking, server, settings_of, waits
 from receiver.cli.output import ago, as_json, clean, emit_json, facts, plural, table
-from receiver.cli.writing import server
 from receiver.ledger import Ledger, Standing, orphan_advice, standings
 from receiver.models import Status
 from receiver.stores import DeliveryFilter, Reader
@@ -102,8 +101,8 @@ async def _failing(reader: Reader, found: Sequence[Standing]) -> list[str]:
         if attempts:
             outcome = attempts[-1].outcome
             lines.append(
-                f"{queue.retrying:,} of {plural(queue.pending, 'delivery')} waiting for "
-                f"{queue.destination} failed before, the oldest last with "
+                f"of {plural(queue.pending, 'delivery')} waiting for "
+                f"{queue.destination} some failed before, the oldest last with "
                 f"{outcome.detail or outcome.result}: "
                 f"receiver deliveries show {queue.failing}"
             )

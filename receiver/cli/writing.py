@@ -6,14 +6,12 @@ from typing import Any, cast
 
 import httpx
 
-from receiver import logs
+from receiver.cli.common import server
 from receiver.errors import Conflict, NotFound, ReceiverError, StoreError, StoreUnusable
 from receiver.settings import Settings
 from receiver.stores import control_path, sqlite_path
 
 TIMEOUT_S = 30.0
-CHUNK = 500
-"""Ids in one request to the server: a step small enough to hold nobody up."""
 
 
 class Writer:
@@ -61,6 +59,7 @@ async def writing(settings: Settings) -> AsyncGenerator[Writer, None]:
     if not path.exists():
         message = f"there is no store at {path}; start one with: receiver serve"
         raise StoreUnusable(message)
+    from receiver import logs
     from receiver.app import App  # the whole server, only where none runs
 
     logs.configure("warning")
@@ -70,16 +69,6 @@ async def writing(settings: Settings) -> AsyncGenerator[Writer, None]:
             yield Writer(client)
     finally:
         await app.close()
-
-
-async def server(settings: Settings) -> Mapping[str, Any] | None:
-    """What the server that owns the store says of itself; None where none runs."""
-    async with _client(_socket(settings)) as client:
-        try:
-            answer = await client.get("/api/v1/status")
-        except httpx.TransportError:
-            return None
-    return cast("Mapping[str, Any]", answer.json()) if answer.is_success else {}
 
 
 def _socket(settings: Settings) -> httpx.AsyncHTTPTransport:

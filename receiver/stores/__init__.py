@@ -83,14 +83,12 @@ class Queue:
     """
     What waits for one destination.
 
-    `retrying` of the pending deliveries were attempted before, without success;
-    `failing` is the id of the oldest of these.
+    `failing` is the oldest pending delivery that was attempted before, in vain.
     """
 
     destination: str
     pending: int
     oldest_at: datetime | None
-    retrying: int = 0
     failing: str | None = None
 
 

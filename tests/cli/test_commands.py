@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import os
+import sys
 
-import pytest
+import httpx
 from aiohttp import web
 
-from tests.serving import SECRET
+from tests.serving import SECRET, serving
 from tests.web.wire import event, post
 
 UNKNOWN = {
@@ -89,22 +91,25 @@ async def test_without_a_server_sending_says_so(alone):
 
 
 async def test_without_a_store_commands_say_so_and_make_none(alone):
-    said = await alone.each([
-        ("events", "list"),
-        ("events", "show", UNKNOWN["evt"]),
-        ("explain", UNKNOWN["evt"]),
-        ("deliveries", "list"),
-        ("deliveries", "show", UNKNOWN["dlv"]),
-        ("destinations", "list"),
-        ("rejections", "list"),
-        ("rejections", "show", UNKNOWN["rej"]),
-        ("replay", UNKNOWN["evt"]),
-        ("status",),
-        ("destinations", "pause", "app"),
-        ("destinations", "resume", "app"),
-        ("deliveries", "retry", "--status", "dead", "--yes"),
-        ("deliveries", "move", "--destination", "app", "--to", "spare", "--yes"),
-    ], code=2)
+    said = await alone.each(
+        [
+            ("events", "list"),
+            ("events", "show", UNKNOWN["evt"]),
+            ("explain", UNKNOWN["evt"]),
+            ("deliveries", "list"),
+            ("deliveries", "show", UNKNOWN["dlv"]),
+            ("destinations", "list"),
+            ("rejections", "list"),
+            ("rejections", "show", UNKNOWN["rej"]),
+            ("replay", UNKNOWN["evt"]),
+            ("status",),
+            ("destinations", "pause", "app"),
+            ("destinations", "resume", "app"),
+            ("deliveries", "retry", "--status", "dead", "--yes"),
+            ("deliveries", "move", "--destination", "app", "--to", "spare", "--yes"),
+        ],
+        code=2,
+    )
 
     for _, err in said:
         assert "there is no store at receiver.db; start one with: receiver serve" in err
@@ -316,6 +321,138 @@ async def test_deliveries_can_be_cancelled_and_moved(place):
     assert status["difference"] == 0
 
 
+async def test_what_was_delivered_is_not_moved(place):
+    event_id = await place.accepted()
+    delivered = await place.attempted(event_id, "delivered")
+    move = ("deliveries", "move", "--to", "spare")
+
+    out, why = await place.run(*move, delivered, code=1)
+    await place.each(
+        [
+            (*move, "--destination", "app", "--status", "delivered", "--yes"),
+            (*move, "--destination", "spare", "--yes"),
+            (*move, "--destination", "app", "--dry-run", delivered),
+        ],
+        code=2,
+    )
+    found = await place.json("deliveries", "list")
+
+    assert (out, why) == (
+        "move: 0 of 1 delivery\n",
+        f"{delivered}: already delivered\n",
+    )
+    assert [d["id"] for d in found] == [delivered]
+
+
+async def test_the_server_moves_only_what_is_open_elsewhere_and_says_how_many(place):
+    await place.run("destinations", "pause", "app")
+    await place.run("destinations", "pause", "spare")
+    waiting = await place.delivery(await place.accepted())
+    gone = await place.delivery(await place.accepted())
+    await place.run("deliveries", "cancel", gone)
+    transport = httpx.AsyncHTTPTransport(uds=str(place.folder / "receiver.db.sock"))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://receiver/api/v1"
+    ) as client:
+        replay = (await client.post("/replays", json={"asked": {}})).json()["id"]
+        body = {"ids": [waiting, gone, waiting], "to": "spare", "replay": replay}
+        answers = [await client.post("/deliveries/move", json=body) for _ in range(2)]
+        unknown = await client.post("/deliveries/move", json={**body, "to": "nobody"})
+
+    found = await place.json("deliveries", "list")
+    line = await place.server.line("deliveries.moved")
+
+    assert [answer.json() for answer in answers] == [{"changed": 1}, {"changed": 0}]
+    assert unknown.status_code == 404
+    assert sorted((d["destination"], d["status"]) for d in found) == [
+        ("app", "cancelled"),
+        ("app", "cancelled"),
+        ("spare", "pending"),
+    ]
+    assert (line["count"], line["asked"], line["to"]) == (1, 3, "spare")
+
+
+async def test_a_name_nobody_knows_is_wrong_usage_everywhere(place):
+    said = await place.each(
+        [
+            ("deliveries", "list", "--destination", "ap"),
+            ("deliveries", "cancel", "--destination", "ap", "--yes"),
+            ("deliveries", "move", "--event", UNKNOWN["evt"], "--to", "ap"),
+            ("destinations", "pause", "ap"),
+            ("destinations", "resume", "ap"),
+            ("replay", UNKNOWN["evt"], "--to", "ap", "--dry-run"),
+        ],
+        code=2,
+    )
+    sources = await place.each(
+        [
+            ("events", "list", "--source", "sora"),
+            ("rejections", "list", "--source", "sora"),
+            ("replay", "--source", "sora", "--dry-run"),
+        ],
+        code=2,
+    )
+
+    for _, err in said:
+        assert "there is no destination 'ap' (did you mean \"app\"?)" in err
+    for _, err in sources:
+        assert "there is no source 'sora' (did you mean \"sora2\"?)" in err
+
+
+async def test_nobody_is_changed_without_an_answer_and_questions_leave_the_output_alone(
+    place,
+):
+    await place.run("destinations", "pause", "app")
+    await place.accepted()
+    cancel = ("deliveries", "cancel", "--destination", "app", "--json")
+
+    no, yes = (
+        await answered(place, b"n\n", *cancel),
+        await answered(place, b"y\n", *cancel),
+    )
+
+    assert no == (1, b"")
+    assert yes[0] == 0
+    assert json.loads(yes[1])["changed"] == 1
+
+
+async def answered(place, keys: bytes, *arguments: str) -> tuple[int | None, bytes]:
+    """A command on a terminal, its question answered; exit code, standard output."""
+    ours, theirs = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "receiver", *arguments, cwd=place.folder,
+        stdin=theirs, stdout=asyncio.subprocess.PIPE, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    os.write(ours, keys)
+    out, _ = await process.communicate()
+    os.close(ours)
+    return process.returncode, out
+
+
+async def test_output_that_nobody_takes_is_no_fault(place):
+    await place.accepted()
+
+    codes: list[int | None] = []
+    for output in ("/dev/full", "a closed pipe"):
+        if output == "/dev/full":
+            end = os.open(output, os.O_WRONLY)
+        else:
+            reading, end = os.pipe()
+            os.close(reading)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "receiver", "status", cwd=place.folder,
+            stdout=end, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        os.close(end)
+        _, err = await process.communicate()
+        codes.append(process.returncode)
+        assert b"Traceback" not in err
+        assert (b"No space left" in err) == (output == "/dev/full")
+
+    assert codes == [1, 0]
+
+
 async def test_a_destination_can_be_paused_and_resumed(place):
     reason = "maintenance until noon"
     first, _ = await place.run("destinations", "pause", "app", "--reason", reason)
@@ -445,9 +582,30 @@ async def test_status_adds_up_and_names_what_needs_attention(place):
 
     assert "difference 0: every decided delivery is accounted for" in out
     assert "there are dead deliveries" in out
+    assert f"running (process {place.server.process.pid})" in out
     assert found["difference"] == 0
     assert found["ledger"][0]["by_status"]["dead"] == 1
     assert SECRET not in out + json.dumps(found)
+
+
+async def test_status_names_what_keeps_failing_and_that_no_server_runs(place):
+    place.target.respond = refusing(503)
+    toml = place.folder / "receiver.toml"
+    await place.server.stop()
+    toml.write_text(toml.read_text().replace("max_attempts = 1", "max_attempts = 9"))
+    async with serving(place.folder, None) as server:
+        place.server = server
+        delivery = await place.attempted(await place.accepted(), "pending")
+        await place.server.stop()
+
+    out, _ = await place.run("status")
+    found = await place.json("status")
+
+    assert "! no server is running: receiver serve" in out
+    assert "1 of 1 delivery waiting for app failed before" in out
+    assert f"503 Service Unavailable: receiver deliveries show {delivery}" in out
+    assert found["server"] is None
+    assert found["destinations"][0]["queue"]["failing"]
 
 
 async def test_orphaned_deliveries_are_named_with_what_to_do(place):
@@ -467,6 +625,7 @@ async def test_orphaned_deliveries_are_named_with_what_to_do(place):
 
     assert "receiver deliveries move --destination app --to OTHER" in out
     assert "orphaned" in listed
+    assert "orphaned" in out
     assert "move: 1 of 1 delivery" in moved
     assert "--to OTHER" not in after
     assert "difference 0" in after

@@ -10,9 +10,13 @@ import tomllib
 
 import click
 import pytest
+from aiohttp import web
+from click.testing import CliRunner
 
 from receiver.cli import root
 from tests.serving import SECRET, command, config, serving
+
+HANDLERS = {"app": 'type = "http"\nurl = "http://127.0.0.1:9/app"'}
 
 
 def commands(group: click.Group, *path: str) -> list[tuple[str, ...]]:
@@ -44,13 +48,7 @@ def test_the_help_of_every_command_has_examples(words):
     assert f"receiver {' '.join(words)}" in examples or "receiver -c" in examples
     for parameter in found.params:
         if isinstance(parameter, click.Option) and parameter.name != "help":
-            assert (
-                parameter.help
-                or parameter.show_default
-                or parameter.required
-                or (isinstance(parameter.type, click.Choice))
-                or parameter.name == "folder"
-            ), f"{parameter.name} is not explained"
+            assert parameter.help, f"{parameter.name} is not explained"
 
 
 async def test_the_help_is_printed_without_a_configuration(tmp_path):
@@ -88,12 +86,24 @@ async def test_the_version_is_told(tmp_path):
         (("send", "sora2", "--file", "/"), "is a directory"),
         (("send", "sora2", "--url", "http://[::1"), "cannot be"),
         (("destinations", "test", "apps"), 'did you mean "app"?'),
+        (("replay", "evt_1", "--type", "a"), "not both"),
+        (("deliveries", "retry", "dlv_1", "--event", "e"), "not both"),
+        (("deliveries", "retry", "--status", "delivered"), "is not one of"),
+        (("url", "sora2", "--base", "hooks.example.com"), "write scheme and host"),
+        (("url", "sora2", "--base", "https://a.example/?b=c"), "write scheme and host"),
     ],
 )
-async def test_wrong_usage_ends_with_2_and_says_what_is_right(alone, arguments, words):
-    _, err = await alone.run(*arguments, code=2)
+def test_wrong_usage_ends_with_2_and_says_what_is_right(
+    tmp_path, monkeypatch, arguments, words
+):
+    (tmp_path / "receiver.toml").write_text(config(destinations=HANDLERS))
+    monkeypatch.chdir(tmp_path)
 
-    assert words in err
+    found = CliRunner().invoke(root, arguments)
+
+    assert found.exit_code == 2
+    assert words in found.stderr
+    assert found.stdout == ""
 
 
 async def test_many_problems_are_reported_at_once(tmp_path):
@@ -116,12 +126,19 @@ url = "crm.internal"
 source = "sora"
 to = ["ap"]
 when = "event.stat == 1"
+[[routes]]
+source = "*"
+to = ["crm"]
+when = "event.type = 'a'"
 """
     )
 
     for arguments in (("check",), ("serve",), ("events", "list"), ("check", "--json")):
         code, out, err = await command(tmp_path, *arguments)
 
+        if arguments[-1] == "--json":
+            problems = json.loads(out)["problems"]
+            out, err = "", "".join(f"{p['message']} ({p['hint']})" for p in problems)
         assert (code, out) == (2, "")
         assert "Traceback" not in err
         for words in (
@@ -134,6 +151,7 @@ when = "event.stat == 1"
             'no source "sora" (did you mean "sora2"?)',
             'no destination "ap" (did you mean "app"?)',
             "undeclared reference to 'event.stat'",
+            "write == to compare",
         ):
             assert words in err
 
@@ -161,7 +179,7 @@ async def test_check_shows_what_would_run_and_no_secret(alone):
     found = await alone.json("check")
 
     assert "receiver.toml: no problems" in out
-    assert "1 secret(s)" in out
+    assert "1 secret\n" in out
     assert "data.summary.total > 5000" in out
     assert found["sources"]["sora2"]["path"] == "/webhook/sora2"
     assert found["destinations"].keys() == {"app", "spare"}
@@ -177,11 +195,70 @@ async def test_init_writes_files_that_work_and_only_their_owner_can_read(tmp_pat
 
     assert (code, checked, again, forced) == (0, 0, 1, 0), err
     assert "exist already" in words
+    assert (tmp_path / ".env.bak").read_text() == secret
     assert secret != (tmp_path / ".env").read_text()
-    for name in ("receiver.toml", ".env"):
+    for name in ("receiver.toml", ".env", ".env.bak"):
         assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o600
     tomllib.loads((tmp_path / "receiver.toml").read_text())
     assert "receiver check" in out
+
+
+async def test_init_adds_to_an_env_file_only_what_is_missing(tmp_path):
+    mine = "MINE=1\nexport SORA2_WEBHOOK_SECRET=known"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".env").write_text(mine)
+
+    code, out, _ = await command(tmp_path, "init", "--dir", "other")
+    checked, _, err = await command(tmp_path, "-c", "other/receiver.toml", "check")
+
+    lines = (tmp_path / "other" / ".env").read_text().splitlines()
+    assert (code, checked) == (0, 0), err
+    assert lines[:2] == mine.splitlines()
+    assert [line.partition("=")[0] for line in lines[2:]] == [
+        "HTTP_URL",
+        "HTTP_SIGNING_SECRET",
+    ]
+    assert "-c other/receiver.toml serve" in out
+
+
+async def test_a_store_url_is_judged_by_check_and_its_password_not_shown(tmp_path):
+    url = "postgres://user:pa55word@db.example.com/receiver"
+    toml = config().replace("sqlite:///receiver.db", url)
+    (tmp_path / "receiver.toml").write_text(toml)
+
+    for arguments in (("check",), ("check", "--json"), ("serve",), ("status",)):
+        code, out, err = await command(tmp_path, *arguments)
+
+        assert code == 2
+        assert "pa55word" not in out + err
+        assert "sqlite:///receiver.db" in out + err
+
+
+async def test_no_proxy_of_the_environment_is_used_on_this_machine(place):
+    proxies = {"ALL_PROXY": "socks5://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+    url = f"{place.server.url}/webhook/sora2"
+
+    sent, _, err = await command(
+        place.folder, "send", "sora2", "--url", url, environment=proxies
+    )
+    paused, _, _ = await command(
+        place.folder, "destinations", "pause", "app", environment=proxies
+    )
+
+    assert (sent, paused) == (0, 0), err
+
+
+async def test_what_is_not_ours_may_answer_anything(alone):
+    answers = iter(['{"error":"text"}', "[1]", "null", ""])
+
+    async def respond(_):
+        return web.Response(text=next(answers), content_type="application/json")
+
+    alone.target.respond = respond
+    for words in ('{"error":"text"}', "[1]", "null", ""):
+        out, _ = await alone.run("send", "sora2", "--url", alone.target.url)
+
+        assert out == f"200 {words}".rstrip() + "\n"
 
 
 async def test_init_where_nothing_can_be_written_says_so(tmp_path):
@@ -224,7 +301,7 @@ async def test_a_second_server_on_the_same_port_ends_with_2(place, tmp_path_fact
 
     assert code == 2
     assert f"cannot listen on 127.0.0.1:{port}" in err
-    assert "is another receiver running?" in err
+    assert "is another program using it?" in err
 
 
 async def test_a_server_started_from_a_terminals_job_ends_on_ctrl_c(tmp_path):

@@ -40,7 +40,9 @@ or not a server runs; those that change something ask the running server through
 Unix socket beside the store, or do it themselves if none runs.
 
 Exit codes: 0 done, also when nothing matched; 1 it failed, or the state forbids it;
-2 the command or the configuration is wrong, or another process owns the store.
+2 the command, the configuration or the store is wrong, or another process owns the
+store; 130 interrupted.  What changes many at a time asks first; without a terminal it
+needs `--yes`.
 """
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from receiver.models import Status
+from receiver.models import Status, Step
 from receiver.stores import (
     DeliveryFilter,
     EventFilter,
@@ -229,6 +229,23 @@ async def test_the_queues_say_since_when_the_oldest_waits(
     await record(store, second, DEAD)
     [queue] = await (await harness.crash()).queues()
     assert (queue.pending, queue.oldest_at) == (1, NOW + seconds(2))
+
+
+async def test_the_queues_name_the_oldest_delivery_that_failed_before(
+    harness: Harness, store: Store, reader: Reader
+):
+    await filled(store, 3)
+    first, second, _ = (await claim(store, now=NOW + seconds(3))).claims
+    later = Step(Status.PENDING, NOW + seconds(60))
+
+    await record(store, second, later)
+    await record(store, first, later)
+
+    found = [*await store.queues(), *await reader.queues()]
+    found += await (await harness.crash()).queues()
+
+    assert [queue.pending for queue in found] == [3] * 3
+    assert {queue.failing for queue in found} == {first.delivery.id}
 
 
 async def test_an_emptied_queue_has_nothing_waiting(store: Store, reader: Reader):

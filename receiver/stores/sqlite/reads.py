@@ -267,8 +267,8 @@ async def queues(
 async def _queue(
     db: aiosqlite.Connection, destination: int, name: str, count: int
 ) -> Queue:
-    [(retrying, failing)] = await db.execute_fetchall(
-        "SELECT count(*), min(id) FROM deliveries INDEXED BY deliveries_retrying"
+    [(failing,)] = await db.execute_fetchall(
+        "SELECT min(id) FROM deliveries INDEXED BY deliveries_retrying"
         " WHERE destination_id = ? AND status = 0 AND attempts > 0",
         (destination,),
     )
@@ -278,7 +278,6 @@ async def _queue(
         name,
         count,
         ids.made_at(oldest) if oldest is not None else None,
-        retrying,
         ids.public("dlv", failing) if failing is not None else None,
     )
 
