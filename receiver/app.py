@@ -33,6 +33,7 @@ from receiver.web import create_app
 from receiver.web.api import Api
 from receiver.web.health import Health
 from receiver.web.hooks import Hooks
+from receiver.web.limits import raise_descriptor_limit
 from receiver.web.protocol import bounded
 
 KEEP_ALIVE_S = 75
@@ -102,6 +103,7 @@ def run(
         StoreError: the store is owned by another process, or unusable.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, load, fd))
 

@@ -19,6 +19,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from receiver import clock, logs
@@ -37,19 +38,23 @@ from receiver.models import (
 from receiver.offload import LARGE_BYTES, beside
 from receiver.providers import PROVIDERS
 from receiver.providers.body import parse, with_reading
+from receiver.providers.kept import (
+    KEPT_REJECTED_BYTES,
+    kept_headers,
+    kept_query,
+    pieces,
+    rejection_of,
+)
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
 from receiver.stores import Added, Store
 
-KEPT_REJECTED_BYTES = 64 * 1024
-"""How much of an unauthentic body is kept."""
-
 WAITING_REJECTIONS = 200
 REJECTIONS_EVERY_S = 0.25
-LONGEST_NAME = 500
+HELPER_S = 10.0
+"""For one large body in the helper process, its turn included; then 503."""
 
-NEVER_KEPT = frozenset({"authorization", "cookie", "proxy-authorization"})
-"""Headers whose values are replaced before they are stored."""
+LONGEST_NAME = 500
 
 Word = Literal["accepted", "duplicate", "test"]
 
@@ -87,21 +92,40 @@ class Intake:
         self._pool: ProcessPoolExecutor | None = None
         self._rejections: list[Rejection] = []
         self._flusher: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
         """Use new settings for the events to come."""
         self._routes = settings.routes
         self._router = Router(settings.routes)
-        self._close_pool(cancel=False)  # what waits in it goes by the old routes
+        if self._pool is not None:  # what waits in it goes by the old routes
+            self._pool.shutdown(wait=False)
+            self._pool = None
 
     async def close(self) -> None:
         """Keep the rejections that wait, and end the helper process."""
-        self._close_pool()
+        if self._pool is not None:
+            self._end_pool(self._pool)
+        self._closing.set()
         if self._flusher is not None:
-            self._flusher.cancel()
-        with suppress(StoreError):
-            await self._keep_rejections()
+            await self._flusher
+
+    def check_beginning(self, source: Source, request: Request) -> None:
+        """
+        Look at a long request before all of it is there; `request.body` is the part
+        that is.  It is not worth its memory if it cannot become authentic.
+
+        Raises:
+            Rejected: it cannot; it is kept as a rejection.
+        """
+        try:
+            _check_token(source, request)
+            _check_signature_is_there(source, request)
+        except Rejected as rejected:
+            self._metrics.received.labels(source.name).inc()
+            self._refuse(source, request, rejected)
+            raise
 
     async def accept(self, source: Source, request: Request) -> Answer:
         """
@@ -136,17 +160,23 @@ class Intake:
     async def _understand(self, source: Source, request: Request) -> Understood:
         if len(request.body) <= LARGE_BYTES:
             return understand(source.name, source.provider, request, self._router)
-        if self._pool is None:
-            self._pool = ProcessPoolExecutor(
+        pool = self._pool
+        if pool is None:
+            pool = self._pool = ProcessPoolExecutor(
                 1, get_context("spawn"), _start_helper, (self._routes,)
             )
-        loop = asyncio.get_running_loop()
+        name, provider = source.name, source.provider
         try:
-            return await loop.run_in_executor(
-                self._pool, _understand_in_helper, source.name, source.provider, request
-            )
+            job = pool.submit(_understand_in_helper, name, provider, request)
+            try:
+                async with asyncio.timeout(HELPER_S):
+                    return await asyncio.wrap_future(job)
+            except TimeoutError as error:
+                if job.running():  # it did not only wait for its turn
+                    self._end_pool(pool)
+                raise StoreError("large bodies take too long now") from error
         except BrokenProcessPool as error:
-            self._close_pool()
+            self._end_pool(pool)
             raise StoreError("the process for large bodies ended; try again") from error
 
     async def _keep(
@@ -207,7 +237,7 @@ class Intake:
         self._note_refusal(source, request, why)
         if len(self._rejections) < WAITING_REJECTIONS:
             body = request.body[:KEPT_REJECTED_BYTES]
-            self._rejections.append(_rejection(source, request, why, body))
+            self._rejections.append(rejection_of(source, request, why, body))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._keep_rejections_soon())
 
@@ -216,7 +246,7 @@ class Intake:
     ) -> None:
         """A signed body we cannot read is kept whole before it is answered."""
         self._note_refusal(source, request, why)
-        rejection = _rejection(source, request, why, request.body)
+        rejection = rejection_of(source, request, why, request.body)
         await self._store.add_rejections([rejection])
 
     def _note_refusal(self, source: Source, request: Request, why: Rejected) -> None:
@@ -230,20 +260,24 @@ class Intake:
         )
 
     async def _keep_rejections_soon(self) -> None:
-        await asyncio.sleep(REJECTIONS_EVERY_S)
-        try:
-            await self._keep_rejections()
-        except StoreError as error:
-            self._log.warning("rejections.not_kept", error=str(error))
+        while self._rejections:  # more may come while these are written
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REJECTIONS_EVERY_S):
+                    await self._closing.wait()
+            waiting, self._rejections = self._rejections, []
+            for piece in pieces(waiting):
+                try:
+                    await self._store.add_rejections(piece)
+                except StoreError as error:
+                    self._log.warning("rejections.not_kept", error=str(error))
 
-    async def _keep_rejections(self) -> None:
-        waiting, self._rejections = self._rejections, []
-        if waiting:
-            await self._store.add_rejections(waiting)
-
-    def _close_pool(self, *, cancel: bool = True) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=cancel)
+    def _end_pool(self, pool: ProcessPoolExecutor) -> None:
+        """Kill its process, which may be busy; the interpreter would wait for it."""
+        helpers: dict[int, BaseProcess] = getattr(pool, "_processes", None) or {}
+        for helper in list(helpers.values()):
+            helper.kill()
+        pool.shutdown(wait=False)
+        if self._pool is pool:
             self._pool = None
 
 
@@ -310,6 +344,13 @@ def _check_token(source: Source, request: Request) -> None:
         )
 
 
+def _check_signature_is_there(source: Source, request: Request) -> None:
+    names = PROVIDERS[source.provider].signature_headers
+    if source.secrets and names and names.isdisjoint(request.headers):
+        message = f"none of {', '.join(sorted(names))} is there"
+        raise Rejected(401, "signature_missing", message)
+
+
 def _event(source: Source, request: Request, reading: Reading) -> Event:
     return Event(
         id="",
@@ -323,38 +364,12 @@ def _event(source: Source, request: Request, reading: Reading) -> Event:
         occurred_at=reading.occurred_at,
         received_at=request.received_at,
         origin="webhook",
-        headers=_kept_headers(request.headers),
-        query=_kept_query(request.query),
+        headers=kept_headers(request.headers),
+        query=kept_query(request.query),
         body=request.body,
         result_urls=reading.result_urls,
         expires_at=reading.expires_at,
     )
-
-
-def _rejection(
-    source: Source, request: Request, why: Rejected, body: bytes
-) -> Rejection:
-    return Rejection(
-        id="",
-        source=source.name,
-        code=why.code,
-        message=why.message,
-        received_at=request.received_at,
-        headers=_kept_headers(request.headers),
-        query=_kept_query(request.query),
-        body=body,
-        body_bytes=len(request.body),
-    )
-
-
-def _kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
-    if NEVER_KEPT.isdisjoint(headers):
-        return headers
-    return {name: "***" if name in NEVER_KEPT else v for name, v in headers.items()}
-
-
-def _kept_query(query: Mapping[str, str]) -> Mapping[str, str]:
-    return query if "token" not in query else {**query, "token": "***"}
 
 
 # In the helper process: the router is made once, from routes that can be pickled.
@@ -377,4 +392,8 @@ def _end_with_parent() -> None:
 
 
 def _understand_in_helper(source: str, provider: str, request: Request) -> Understood:
-    return understand(source, provider, request, _helper_router[0])
+    signal.setitimer(signal.ITIMER_REAL, HELPER_S)  # nobody may be there to kill us
+    try:
+        return understand(source, provider, request, _helper_router[0])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)

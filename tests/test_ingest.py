@@ -1,6 +1,8 @@
 """The intake without a socket: what is understood, compared, kept and counted."""
 
 import json
+import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,7 +12,6 @@ import pytest
 
 from receiver.errors import Rejected, StoreBusy, StoreError
 from receiver.ingest import (
-    KEPT_REJECTED_BYTES,
     LONGEST_NAME,
     WAITING_REJECTIONS,
     Intake,
@@ -18,8 +19,15 @@ from receiver.ingest import (
     understand,
 )
 from receiver.metrics import Metrics
-from receiver.models import Reading, Request, Secret, State
+from receiver.models import Reading, Rejection, Request, Secret, State
 from receiver.providers import PROVIDERS
+from receiver.providers.kept import (
+    KEPT_HEADER_CHARS,
+    KEPT_QUERY_CHARS,
+    KEPT_REJECTED_BYTES,
+    KEPT_VALUE_CHARS,
+    pieces,
+)
 from receiver.routing import Router
 from receiver.settings import Route, Server, Settings, Source, StoreSettings
 from receiver.stores import EventFilter, Store, open_store
@@ -142,6 +150,62 @@ async def test_a_helper_that_dies_costs_one_answer_and_is_replaced(desk):
     answer = await desk.intake.accept(SOURCE, signed(large))
 
     assert answer.word == "duplicate"
+
+
+async def test_a_helper_that_hangs_costs_one_answer_and_is_replaced(desk, monkeypatch):
+    large = body(padding="x" * 100_000)
+    await desk.intake.accept(SOURCE, signed(large))
+    pool = desk.intake._pool
+    assert pool is not None
+    for process in pool._processes.values():
+        os.kill(process.pid, signal.SIGSTOP)
+
+    monkeypatch.setattr("receiver.ingest.HELPER_S", 0.2)
+    with pytest.raises(StoreError):
+        await desk.intake.accept(SOURCE, signed(large))
+    monkeypatch.undo()
+    answer = await desk.intake.accept(SOURCE, signed(large))
+
+    assert answer.word == "duplicate"
+
+
+async def test_only_the_helper_that_died_is_replaced(desk):
+    large = body(padding="x" * 100_000)
+    await desk.intake.accept(SOURCE, signed(large))
+    died = desk.intake._pool
+    desk.intake.reload(settings(*ROUTES))
+    await desk.intake.accept(SOURCE, signed(large))
+    current = desk.intake._pool
+
+    desk.intake._end_pool(died)
+
+    assert current is not died
+    assert desk.intake._pool is current
+
+
+async def test_the_headers_and_query_of_a_forgery_are_kept_in_part(desk):
+    headers = {f"h{n}": "z" * 5_000 for n in range(20)}
+    query = {f"q{n}": "z" * 500 for n in range(20)}
+
+    with pytest.raises(Rejected):
+        await desk.intake.accept(SOURCE, Request(headers, query, b"", NOW))
+    await desk.intake.close()
+
+    [kept] = await desk.store.rejections(source=None, limit=10)
+    assert len(str(dict(kept.headers))) <= KEPT_HEADER_CHARS + 200
+    assert len(str(dict(kept.query))) <= KEPT_QUERY_CHARS + 200
+    assert {len(value) for value in kept.headers.values()} == {KEPT_VALUE_CHARS}
+
+
+def test_rejections_are_kept_in_pieces():
+    def rejection(size: int) -> Rejection:
+        return Rejection("", "s", "c", "m", NOW, {}, {}, b"x" * size, size)
+
+    small = [len(piece) for piece in pieces([rejection(1)] * 120)]
+    large = [len(piece) for piece in pieces([rejection(400 * 1024)] * 5)]
+
+    assert small == [50, 50, 20]
+    assert large == [2, 2, 1]
 
 
 async def test_a_forged_body_is_kept_only_in_part_and_soon(desk):

@@ -19,6 +19,7 @@ from receiver import clock, logs
 from receiver.errors import Rejected, StoreError
 from receiver.ingest import Intake
 from receiver.models import Request
+from receiver.offload import LARGE_BYTES
 from receiver.settings import Settings, Source
 
 RETRY_AFTER = (b"retry-after", b"2")
@@ -26,6 +27,15 @@ RETRY_AFTER = (b"retry-after", b"2")
 
 DRAINED_BYTES = 16 * 1024 * 1024
 """How much of a body that is too large is read and thrown away before the answer."""
+
+UNCOUNTED_BYTES = LARGE_BYTES
+"""
+A body up to this size always has room, so that large ones cannot keep it out: how many
+there are at once is bounded by the connections.
+"""
+
+MAX_FIELDS = 100
+"""Parameters in the query."""
 
 _JSON = (b"content-type", b"application/json")
 _ALLOW = (b"allow", b"POST")
@@ -56,13 +66,13 @@ class Hooks:
         if scope["method"] != "POST":
             await _refuse_method(source, scope, send)
             return
-        headers = _headers(scope)
         held = _Held()
         try:
-            body = await self._body(headers, receive, held)
+            headers, query = _headers(scope), _query(scope)
+            body = await self._body(source, headers, query, receive, held)
             if body is None:
                 return  # the client went away
-            request = Request(headers, _query(scope), body, clock.now())
+            request = Request(headers, query, body, clock.now())
             answer = await self._intake.accept(source, request)
         except Rejected as rejected:
             close = (_CLOSE,) if rejected.code == "body_too_large" else ()
@@ -77,16 +87,22 @@ class Hooks:
                 send, 200, b'{"status":"%s"%s}' % (answer.word.encode(), known)
             )
         finally:
-            self._waiting_bytes -= held.bytes
+            self._waiting_bytes -= held.counted
 
     async def _body(
-        self, headers: Mapping[str, str], receive: Receive, held: "_Held"
+        self,
+        source: Source,
+        headers: Mapping[str, str],
+        query: Mapping[str, str],
+        receive: Receive,
+        held: "_Held",
     ) -> bytes | None:
         """
-        The whole body, counted in `held` while it grows; None if the client left.
+        The whole body, counted in `held` once it is large; None if the client left.
 
         Raises:
-            Rejected: it is too large, or there is no room for it now.
+            Rejected: it is too large, there is no room for it now, or its beginning
+                shows that it cannot be authentic.
         """
         if self.stopping:
             raise Rejected(503, "stopping", "the receiver is stopping; send it again")
@@ -101,15 +117,29 @@ class Hooks:
             part: bytes = message.get("body", b"")
             parts.append(part)
             held.bytes += len(part)
-            self._waiting_bytes += len(part)
             if held.bytes > self._max_body:
                 parts.clear()
                 more = message.get("more_body", False)
                 raise await self._too_large(receive, more=more)
-            if self._waiting_bytes > self._max_waiting:
-                raise Rejected(503, "busy", "too much is being received; send it again")
+            if held.bytes > UNCOUNTED_BYTES:
+                if not held.counted:
+                    beginning = Request(headers, query, b"".join(parts), clock.now())
+                    self._intake.check_beginning(source, beginning)
+                self._count(held)
             if not message.get("more_body", False):
                 return part if len(parts) == 1 else b"".join(parts)
+
+    def _count(self, held: "_Held") -> None:
+        """
+        A body that has become large needs room.
+
+        Raises:
+            Rejected: there is none now.
+        """
+        self._waiting_bytes += held.bytes - held.counted
+        held.counted = held.bytes
+        if self._waiting_bytes > self._max_waiting:
+            raise Rejected(503, "busy", "too much is being received; send it again")
 
     async def _too_large(self, receive: Receive, *, more: bool = True) -> Rejected:
         """
@@ -127,16 +157,23 @@ class Hooks:
 
 @dataclass(slots=True)
 class _Held:
-    """How many bytes of one request are in memory."""
+    """How many bytes of one request are in memory, and count as waiting."""
 
     bytes: int = 0
+    counted: int = 0
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:
     headers: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        if name in headers:
+            repeated.setdefault(name, [headers[name]]).append(value)
+        else:
+            headers[name] = value
+    for name, values in repeated.items():
+        headers[name] = ", ".join(values)
     return headers
 
 
@@ -144,7 +181,13 @@ def _query(scope: Scope) -> Mapping[str, str]:
     raw = scope["query_string"]
     if not raw:
         return {}
-    return dict(parse_qsl(raw.decode("latin-1"), keep_blank_values=True))
+    text = raw.decode("latin-1")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        message = f"the URL has more than {MAX_FIELDS} parameters"
+        raise Rejected(400, "malformed_query", message) from None
+    return dict(pairs)
 
 
 async def _refuse_method(source: Source, scope: Scope, send: Send) -> None:

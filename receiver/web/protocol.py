@@ -103,7 +103,8 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, _Refused):
                 self._end("431 Request Header Fields Too Large", "headers_too_large")
-            elif not self._deaf:
+            else:
+                self.logger.warning("Invalid HTTP request received.")
                 self._end("400 Bad Request", "malformed_request")
             return
         if self._stage != _BETWEEN:
@@ -154,9 +155,12 @@ class BoundedProtocol(HttpToolsProtocol):
         elif (
             self._stage == _BETWEEN
             and self._timer is None
-            and (self.cycle is None or self.cycle.response_complete)
+            and self.cycle.response_complete  # there is one: the first timer has run
         ):  # empty lines, which begin nothing but have ended the keep-alive timer
             self._wait(self.header_timeout_s)
+
+    def _should_upgrade(self) -> bool:
+        return False
 
     # -- what the parser says
 
@@ -274,7 +278,6 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._stage == _BODY:
             if self.pipeline:  # the one in question is the last that waits
                 self.pipeline.popleft()
-                self.flow.resume_reading()
                 return
             if not cycle.response_started:
                 cycle.disconnected = True  # this is its answer

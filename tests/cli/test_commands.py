@@ -602,7 +602,7 @@ async def test_status_names_what_keeps_failing_and_that_no_server_runs(place):
     found = await place.json("status")
 
     assert "! no server is running: receiver serve" in out
-    assert "1 of 1 delivery waiting for app failed before" in out
+    assert "of 1 delivery waiting for app some failed before" in out
     assert f"503 Service Unavailable: receiver deliveries show {delivery}" in out
     assert found["server"] is None
     assert found["destinations"][0]["queue"]["failing"]

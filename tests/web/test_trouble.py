@@ -78,16 +78,16 @@ async def test_the_token_guards_the_address_and_is_not_kept(tmp_path):
 
 
 async def test_too_much_at_once_is_told_to_come_back(tmp_path):
-    toml = config(server="max_waiting_bytes = 10000")
-    large = event("bat_1", padding="x" * 9_000)
-    small = event("bat_2", padding="x" * 3_000)
+    toml = config(server="max_waiting_bytes = 200000")
+    large = event("bat_1", padding="x" * 150_000)
+    second = event("bat_2", padding="x" * 80_000)
 
     async with serving(tmp_path, toml) as server, connected(server.url) as holding:
         await holding.send(request(large)[:-10])
-        refused = await first_refusal(server, small)
+        refused = await first_refusal(server, second)
         await holding.send(request(large)[-10:])
         held = await holding.answer()
-        accepted = await post(server.url, small)
+        accepted = await post(server.url, second)
 
     assert (refused.status, refused.code) == (503, "busy")
     assert int(refused.headers["retry-after"]) > 0
@@ -99,21 +99,21 @@ async def first_refusal(server: Serving, body: bytes) -> Any:
     """Once the server has read what the other connection sent."""
     async with asyncio.timeout(10):
         while True:
-            answer = await post(server.url, body, {})
+            answer = await post(server.url, body, {"x-sora2-signature": "forged"})
             if answer.status != 401:
                 return answer
 
 
 async def test_room_is_given_back_after_every_request(tmp_path):
-    toml = config(server="max_waiting_bytes = 10000\nmax_body_bytes = 5000")
+    toml = config(server="max_waiting_bytes = 200000\nmax_body_bytes = 150000")
 
     async with serving(tmp_path, toml) as server:
         for number in range(10):
             for body, headers in (
-                (event(f"bat_{number}", padding="x" * 3_000), None),
-                (b"y" * 3_000, {}),
-                (b"[" * 3_000, None),
-                (b"z" * 8_000, None),
+                (event(f"bat_{number}", padding="x" * 90_000), None),
+                (b"y" * 90_000, {"x-sora2-signature": "forged"}),
+                (b"[" * 90_000, None),
+                (b"z" * 160_000, None),
             ):
                 answer = await post(server.url, body, headers)
                 assert answer.status in (200, 400, 401, 413)

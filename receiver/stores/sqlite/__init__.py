@@ -229,7 +229,7 @@ class SqliteStore(SqliteReader):
             )
             for rejection in rejections
         ]
-        size = sum(len(rejection.body) for rejection in rejections)
+        size = sum(len(row[5]) + len(row[6]) + len(row[8]) for row in rows)
         await self._write(writes.add_rejections, rows, size)
 
     # -- delivering

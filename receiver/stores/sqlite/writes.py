@@ -134,7 +134,8 @@ async def add_rejections(
     await connection.execute(
         "DELETE FROM rejections WHERE id IN (SELECT id FROM ("
         "  SELECT id, row_number() OVER newest AS place,"
-        "  sum(length(body)) OVER newest AS bytes FROM rejections"
+        "  sum(length(body) + length(headers) + length(query)) OVER newest AS bytes"
+        " FROM rejections"
         "  WINDOW newest AS (ORDER BY id DESC)) WHERE place > ? OR bytes > ?)",
         (KEPT_REJECTIONS, KEPT_REJECTION_BYTES),
     )
