@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from receiver.models import Headers, Reading, Request, Secret, Signed
+from receiver.providers.sophon import Sophon
 from receiver.providers.sora2 import Sora2
 from receiver.settings import Source
 
@@ -63,4 +64,6 @@ class Provider(Protocol):
         ...
 
 
-PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (Sora2(),)}
+PROVIDERS: Mapping[str, Provider] = {
+    provider.name: provider for provider in (Sora2(), Sophon())
+}

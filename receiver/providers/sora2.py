@@ -11,14 +11,15 @@ documentation's own sample does, would break the signature.
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from receiver.clock import iso
 from receiver.errors import Rejected
 from receiver.models import Headers, Reading, Request, Scalar, Secret, Signed, State
+from receiver.providers.checks import check_age, moment_from
 from receiver.settings import Source
-from receiver.signatures import hmac_sha256_hex, matches_any, within
+from receiver.signatures import hmac_sha256_hex, matches_any
 
 DOCUMENTED = "x-sora2-signature"
 AS_SENT = "x-webhook-signature"
@@ -67,7 +68,9 @@ class Sora2:
         if source.secrets:
             _verify_signature(request, source.secrets)
         if source.tolerance is not None:
-            _verify_age(request, source.tolerance)
+            header = moment_from(request.headers.get(TIMESTAMP))
+            moment = header or _body_moment(request.body)
+            check_age(moment, request.received_at, source.tolerance)
 
     def read(self, request: Request, data: Any) -> Reading:
         if not isinstance(data, Mapping):
@@ -118,26 +121,12 @@ def _verify_signature(request: Request, secrets: tuple[Secret, ...]) -> None:
         raise Rejected(401, "signature_mismatch", message)
 
 
-def _verify_age(request: Request, tolerance: timedelta) -> None:
-    moment = _moment(request.headers.get(TIMESTAMP)) or _body_moment(request.body)
-    if moment is None:
-        message = f"neither {TIMESTAMP} nor the body has a timestamp that can be read"
-        raise Rejected(401, "timestamp_missing", message)
-    if not within(moment, request.received_at, tolerance):
-        off = (request.received_at - moment).total_seconds()
-        words = f"{abs(off):.0f} s {'old' if off > 0 else 'in the future'}"
-        message = (
-            f"the timestamp is {words}, tolerated are {tolerance.total_seconds():.0f} s"
-        )
-        raise Rejected(401, "timestamp_out_of_range", message)
-
-
 def _body_moment(body: bytes) -> datetime | None:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return _moment(data.get("timestamp")) if isinstance(data, dict) else None
+    return moment_from(data.get("timestamp")) if isinstance(data, dict) else None
 
 
 def _read_documented(body: Mapping[str, Any], batch_id: str) -> Reading:
@@ -158,7 +147,7 @@ def _read_documented(body: Mapping[str, Any], batch_id: str) -> Reading:
         subject=batch_id,
         state=state,
         final=kind in _FINAL_TYPES,
-        occurred_at=_moment(body.get("timestamp")),
+        occurred_at=moment_from(body.get("timestamp")),
         facts=facts | {"state": str(state)},
         result_urls=_video_urls(body.get("items")),
     )
@@ -180,7 +169,7 @@ def _read_as_sent(body: Mapping[str, Any], batch_id: str) -> Reading:
         subject=batch_id,
         state=state,
         final=True,
-        occurred_at=_moment(body.get("timestamp")),
+        occurred_at=moment_from(body.get("timestamp")),
         facts=facts | {"state": str(state)},
     )
 
@@ -236,22 +225,6 @@ def _note(facts: dict[str, Scalar], name: str, value: Any) -> None:
 
 def _table(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _moment(value: Any) -> datetime | None:
-    """ISO 8601 text, or milliseconds since 1970; None for what no batch can mean."""
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            moment = moment.astimezone(UTC)
-        elif isinstance(value, int) and not isinstance(value, bool):
-            moment = datetime.fromtimestamp(value / 1000, UTC)
-        else:
-            return None
-    except (ValueError, OverflowError, OSError):
-        return None
-    return moment if 1970 <= moment.year < 3000 else None
 
 
 def _sample_bodies(batch_id: str, now: datetime) -> dict[str, dict[str, Any]]:

@@ -79,7 +79,8 @@ class Source:
         None, help="required as ?token=... in the registered URL", secret=True
     )
     tolerance: timedelta | None = option(
-        None, help="how old or early a timestamp may be; not judged if not given"
+        None,
+        help="how old or early a timestamp may be; by default as the provider says",
     )
 
 

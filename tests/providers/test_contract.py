@@ -136,11 +136,23 @@ def test_headers_that_carry_signatures_are_declared(provider):
 
 def changed(provider: Provider, asked: Request, data: st.DataObject) -> Request:
     """The request with one byte of something that is signed replaced."""
-    assert provider.signs <= {"body"}, "say here how the others are changed"
+    assert provider.signs <= {"body", "timestamp"}, "say here how others are changed"
+    if data.draw(st.sampled_from(sorted(provider.signs))) == "timestamp":
+        return changed_time(asked, data)
     i = data.draw(st.integers(0, len(asked.body) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda b: b != asked.body[i]))
     body = asked.body[:i] + bytes([byte]) + asked.body[i + 1 :]
     return Request(asked.headers, asked.query, body, asked.received_at)
+
+
+def changed_time(asked: Request, data: st.DataObject) -> Request:
+    """The request with one character of its timestamp header replaced."""
+    name = next(name for name in asked.headers if name.endswith("timestamp"))
+    value = asked.headers[name]
+    i = data.draw(st.integers(0, len(value) - 1))
+    other = data.draw(st.characters(codec="ascii").filter(lambda c: c != value[i]))
+    headers = {**asked.headers, name: value[:i] + other + value[i + 1 :]}
+    return Request(headers, asked.query, asked.body, asked.received_at)
 
 
 @every_sample
