@@ -143,17 +143,21 @@ async def test_connections_cannot_use_up_the_descriptors(tmp_path):
 # -- memory
 
 
-async def test_slow_large_bodies_do_not_keep_small_ones_out(hasty):
+async def test_slow_large_bodies_do_not_keep_small_ones_out(tmp_path):
+    limits = f'max_waiting_bytes = {MAX_WAITING}\nbody_timeout = "60s"'
     padding = "x" * (MAX_WAITING - len(event("bat_slow", padding="")))
     large = request(event("bat_slow", padding=padding))  # nothing else fits beside it
 
-    async with connected(hasty.url) as slow:
+    async with (
+        serving(tmp_path, config(server=limits)) as server,
+        connected(server.url) as slow,
+    ):
         await slow.send(large[:-10])
         forged = (b"y" * 100_000, {"x-sora2-signature": "forged"})
-        async with asyncio.timeout(10):
-            while (await post(hasty.url, *forged)).status != 503:
+        async with asyncio.timeout(30):
+            while (await post(server.url, *forged)).status != 503:
                 pass
-        small = [await post(hasty.url, event(f"bat_{n}")) for n in range(5)]
+        small = [await post(server.url, event(f"bat_{n}")) for n in range(5)]
         await slow.send(large[-10:])
         answer = await slow.answer()
 
