@@ -5,7 +5,6 @@ import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,13 @@ import pytest
 
 from receiver.destinations import TYPES, Destination, Parcel
 from receiver.models import (
-    Delivery,
-    Event,
     Outcome,
     Result,
     Secret,
-    State,
-    Status,
-    Trigger,
 )
 from receiver.settings import DestinationSettings
+from tests import making
 
-NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 SAMPLE = Path(__file__).parent.parent / "samples" / "sora2-batch-completed.json"
 PASSWORD = "pass-word-of-ann"
 TOKEN = "T0KEN-in-the-path"
@@ -229,39 +223,7 @@ async def scene(request, tmp_path) -> AsyncIterator[Scene]:
 
 
 def parcel(number: int = 1) -> Parcel:
-    event = Event(
-        id="evt_0000000000000001",
-        source="sora2",
-        provider="sora2",
-        key="k",
-        type="batch.completed",
-        subject="bat_1",
-        state=State.PARTIAL,
-        final=True,
-        occurred_at=NOW,
-        received_at=NOW,
-        origin="webhook",
-        headers={"content-type": "application/json"},
-        query={},
-        body=SAMPLE.read_bytes(),
-    )
-    delivery = Delivery(
-        id="dlv_0000000000000001",
-        event_id=event.id,
-        destination="here",
-        status=Status.PENDING,
-        attempts=number - 1,
-        created_at=NOW,
-        due_at=NOW,
-        settled_at=None,
-        replay_id=None,
-        sent_as=event.id,
-        trigger=Trigger.SCHEDULED,
-        round_attempts=number - 1,
-        round_started_at=NOW,
-        progress="",
-    )
-    return Parcel(event, delivery, number, Trigger.SCHEDULED, NOW)
+    return making.parcel(making.event(SAMPLE.read_bytes()), number)
 
 
 def shows_no_secret(outcome: Outcome) -> bool:

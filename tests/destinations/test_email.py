@@ -7,7 +7,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import default as parsing
@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 
 from receiver.destinations import Parcel
 from receiver.destinations.email import Email, EmailSettings, build, server
-from receiver.models import Delivery, Event, Result, Secret, State, Status, Trigger
+from receiver.models import Result, Secret, State
+from tests import making
+from tests.making import NOW, event
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 ANN, BEN, CIA = "ann@example.com", "ben@example.com", "cia@example.com"
 
 pytestmark = [
@@ -34,47 +35,12 @@ pytestmark = [
 ]
 
 
-def event(body: bytes | str = b"{}", **changes: Any) -> Event:
-    given: dict[str, Any] = {
-        "id": "evt_0000000000000001",
-        "source": "sora2",
-        "provider": "sora2",
-        "key": "k",
-        "type": "batch.completed",
-        "subject": "bat_1",
-        "state": State.PARTIAL,
-        "final": True,
-        "occurred_at": NOW,
-        "received_at": NOW,
-        "origin": "webhook",
-        "headers": {},
-        "query": {},
-        "body": body.encode() if isinstance(body, str) else body,
-    }
-    return Event(**{**given, **changes})
-
-
 def parcel(
     progress: str = "", sent_as: str = "evt_0000000000000001", **changes: Any
 ) -> Parcel:
-    delivery = Delivery(
-        id="dlv_0000000000000001",
-        event_id="evt_0000000000000001",
-        destination="finance",
-        status=Status.PENDING,
-        attempts=0,
-        created_at=NOW,
-        due_at=NOW,
-        settled_at=None,
-        replay_id=None,
-        sent_as=sent_as,
-        trigger=Trigger.SCHEDULED,
-        round_attempts=0,
-        round_started_at=NOW,
-        progress=progress,
-    )
     body = (SAMPLES / "sora2-batch-completed.json").read_bytes()
-    return Parcel(event(body, **changes), delivery, 1, Trigger.SCHEDULED, NOW)
+    sent = event(body, **changes)
+    return making.parcel(sent, progress=progress, sent_as=sent_as)
 
 
 @dataclass

@@ -6,7 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -19,66 +19,19 @@ from receiver import __version__, clock
 from receiver.destinations import Parcel
 from receiver.destinations.http import Http, HttpSettings
 from receiver.models import (
-    Delivery,
-    Event,
     Outcome,
     Request,
     Result,
     Secret,
-    State,
-    Status,
-    Trigger,
 )
 from receiver.providers import PROVIDERS
 from receiver.settings import Source
+from tests.making import NOW, event, parcel
 from tests.sinks import Seen, Sink, sink
 
-NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 FIRST = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 SECOND = Secret("whsec_" + "QUJD" * 12)
 OTHER = "whsec_" + "REVG" * 12
-
-
-def event(body: bytes = b"{}", **changes: Any) -> Event:
-    given: dict[str, Any] = {
-        "id": "evt_0000000000000001",
-        "source": "sora2",
-        "provider": "sora2",
-        "key": "k",
-        "type": "batch.completed",
-        "subject": "bat_1",
-        "state": State.PARTIAL,
-        "final": True,
-        "occurred_at": NOW,
-        "received_at": NOW,
-        "origin": "webhook",
-        "headers": {"content-type": "application/json"},
-        "query": {},
-        "body": body,
-    }
-    return Event(**{**given, **changes})
-
-
-def parcel(sent: Event | None = None, number: int = 1, **changes: Any) -> Parcel:
-    sent = sent or event()
-    delivery = Delivery(
-        id="dlv_0000000000000001",
-        event_id=sent.id,
-        destination="crm",
-        status=Status.PENDING,
-        attempts=number - 1,
-        created_at=NOW,
-        due_at=NOW,
-        settled_at=None,
-        replay_id=None,
-        sent_as=sent.id,
-        trigger=Trigger.SCHEDULED,
-        round_attempts=number - 1,
-        round_started_at=NOW,
-        progress="",
-    )
-    delivery = replace(delivery, **changes)
-    return Parcel(sent, delivery, number, Trigger.SCHEDULED, NOW)
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,54 +11,12 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from receiver.destinations import Parcel
 from receiver.destinations.slack import Slack, SlackSettings, render
-from receiver.models import Delivery, Event, Result, Secret, State, Status, Trigger
+from receiver.models import Event, Result, Secret, State
+from tests.making import event, parcel
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 PATH = "/services/T000/B000/secretsecret"
-
-
-def event(body: bytes | str | dict[str, Any] = b"{}", **changes: Any) -> Event:
-    raw = json.dumps(body) if isinstance(body, dict) else body
-    given: dict[str, Any] = {
-        "id": "evt_0000000000000001",
-        "source": "sora2",
-        "provider": "sora2",
-        "key": "k",
-        "type": "batch.completed",
-        "subject": "bat_1",
-        "state": State.PARTIAL,
-        "final": True,
-        "occurred_at": NOW,
-        "received_at": NOW,
-        "origin": "webhook",
-        "headers": {},
-        "query": {},
-        "body": raw.encode() if isinstance(raw, str) else raw,
-    }
-    return Event(**{**given, **changes})
-
-
-def parcel(sent: Event) -> Parcel:
-    delivery = Delivery(
-        id="dlv_0000000000000001",
-        event_id=sent.id,
-        destination="ops",
-        status=Status.PENDING,
-        attempts=0,
-        created_at=NOW,
-        due_at=NOW,
-        settled_at=None,
-        replay_id=None,
-        sent_as=sent.id,
-        trigger=Trigger.SCHEDULED,
-        round_attempts=0,
-        round_started_at=NOW,
-        progress="",
-    )
-    return Parcel(sent, delivery, 1, Trigger.SCHEDULED, NOW)
 
 
 def batch(count: int) -> Event:

@@ -1,7 +1,7 @@
 """What a person reads about an event."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +14,14 @@ from receiver.messages.batches import TYPES
 from receiver.messages.mail import html_part, text_part, written
 from receiver.messages.words import clean, lasting
 from receiver.models import Event, State
+from tests import making
+from tests.making import NOW
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 
 
 def event(body: bytes | str | dict[str, Any] = b"{}", **changes: Any) -> Event:
-    raw = json.dumps(body) if isinstance(body, dict) else body
-    given: dict[str, Any] = {
-        "id": "evt_0000000000000001",
-        "source": "sora2",
-        "provider": "sora2",
-        "key": "k",
-        "type": "batch.completed",
-        "subject": "bat_1",
-        "state": State.UNKNOWN,
-        "final": True,
-        "occurred_at": NOW,
-        "received_at": NOW,
-        "origin": "webhook",
-        "headers": {},
-        "query": {},
-        "body": raw.encode() if isinstance(raw, str) else raw,
-    }
-    return Event(**{**given, **changes})
+    return making.event(body, **{"state": State.UNKNOWN, **changes})
 
 
 def sample(name: str, kind: str, state: State) -> Message:

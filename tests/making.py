@@ -1,0 +1,54 @@
+"""An event, its delivery, and the parcel they make: what destinations are given."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from receiver.destinations import Parcel
+from receiver.models import Delivery, Event, State, Status, Trigger
+
+NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
+
+
+def event(body: bytes | str | dict[str, Any] = b"{}", **changes: Any) -> Event:
+    raw = json.dumps(body) if isinstance(body, dict) else body
+    given: dict[str, Any] = {
+        "id": "evt_0000000000000001",
+        "source": "sora2",
+        "provider": "sora2",
+        "key": "k",
+        "type": "batch.completed",
+        "subject": "bat_1",
+        "state": State.PARTIAL,
+        "final": True,
+        "occurred_at": NOW,
+        "received_at": NOW,
+        "origin": "webhook",
+        "headers": {"content-type": "application/json"},
+        "query": {},
+        "body": raw.encode() if isinstance(raw, str) else raw,
+    }
+    return Event(**{**given, **changes})
+
+
+def parcel(sent: Event | None = None, number: int = 1, **changes: Any) -> Parcel:
+    """Attempt `number` at delivering an event; `changes` are to the delivery."""
+    sent = sent or event()
+    delivery = Delivery(
+        id="dlv_0000000000000001",
+        event_id=sent.id,
+        destination="crm",
+        status=Status.PENDING,
+        attempts=number - 1,
+        created_at=NOW,
+        due_at=NOW,
+        settled_at=None,
+        replay_id=None,
+        sent_as=sent.id,
+        trigger=Trigger.SCHEDULED,
+        round_attempts=number - 1,
+        round_started_at=NOW,
+        progress="",
+    )
+    return Parcel(sent, replace(delivery, **changes), number, Trigger.SCHEDULED, NOW)
