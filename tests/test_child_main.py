@@ -87,8 +87,9 @@ def on_event(event):
 
 
 async def test_the_configured_directory_comes_before_all_others(tmp_path: Path):
-    (tmp_path / "tomllib.py").write_text("def loads(event): raise ValueError('mine')")
-    pool = child("tomllib:loads", tmp_path)
+    text = "def rgb_to_hsv(event): raise ValueError('mine')"
+    (tmp_path / "colorsys.py").write_text(text)  # the library has one of this name
+    pool = child("colorsys:rgb_to_hsv", tmp_path)
 
     answer = await pool.ask(event_to_frame(event()))
     await pool.close()
