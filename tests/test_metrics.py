@@ -1,7 +1,10 @@
 """What is counted, in the form Prometheus reads."""
 
+import shutil
+import subprocess
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from receiver.metrics import Metrics
@@ -81,3 +84,24 @@ async def test_the_server_counts_what_happens(tmp_path):
     assert found["receiver_accept_to_delivered_seconds_count", "app"] == 1
     assert found["receiver_pending_deliveries", "app"] == 0
     assert found["receiver_destination_paused", "app"] == 0
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is not installed"
+)
+def test_promtool_has_nothing_to_say_against_the_text():
+    metrics = Metrics()
+    metrics.received.labels("sora2").inc()
+    metrics.rejected.labels("sora2", "signature_mismatch").inc()
+    metrics.attempts.labels("app", "ok").inc()
+    metrics.delivered_after.labels("app").observe(0.1)
+    metrics.set_queue("app", 1, None, datetime(2026, 1, 24, tzinfo=UTC))
+
+    judged = subprocess.run(
+        ["promtool", "check", "metrics"],
+        input=metrics.text(),
+        capture_output=True,
+        check=False,
+    )
+
+    assert (judged.returncode, judged.stdout, judged.stderr) == (0, b"", b"")
