@@ -26,7 +26,7 @@ from receiver.errors import Problem, SettingsError, StoreError
 from receiver.ingest import Intake
 from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
-from receiver.providers.body import with_reading
+from receiver.providers.senders import Senders
 from receiver.settings import DestinationSettings, Settings
 from receiver.stores import Store, control_path, open_store
 from receiver.web import create_app
@@ -51,14 +51,16 @@ class App:
         self.settings = settings
         self.store = store
         self.metrics = Metrics()
+        self.senders = Senders(settings.sources.values())
         self.dispatcher = Dispatcher(
-            store, self.metrics, make_destination, with_reading
+            store, self.metrics, make_destination, self.senders.read
         )
         wake = self.dispatcher.wake
-        self.intake = Intake(settings, store, self.metrics, wake)
-        self.hooks = Hooks(settings, self.intake)
+        self.intake = Intake(settings, store, self.metrics, wake, self.senders)
+        self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
-        self.api = Api(settings, store, wake, self.dispatcher.pauses_changed)
+        pauses_changed = self.dispatcher.pauses_changed
+        self.api = Api(settings, store, wake, pauses_changed, self.senders.read)
         self.web: ASGIApp = create_app(self.hooks, self.health)
 
     @classmethod
@@ -73,6 +75,7 @@ class App:
         """Use new settings for what comes; store and server stay as they are."""
         await self.dispatcher.reload(settings.destinations)  # it alone can fail
         self.settings = settings
+        self.senders.reload(settings.sources.values())
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.api.reload(settings)

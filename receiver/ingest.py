@@ -9,7 +9,6 @@ hold nobody up.
 """
 
 import asyncio
-import hmac
 import os
 import signal
 import threading
@@ -36,8 +35,8 @@ from receiver.models import (
     Variant,
 )
 from receiver.offload import LARGE_BYTES, beside
-from receiver.providers import PROVIDERS
-from receiver.providers.body import parse, with_reading
+from receiver.providers import Provider, provider_of
+from receiver.providers.body import parse
 from receiver.providers.kept import (
     KEPT_REJECTED_BYTES,
     kept_headers,
@@ -45,6 +44,8 @@ from receiver.providers.kept import (
     pieces,
     rejection_of,
 )
+from receiver.providers.senders import Senders
+from receiver.providers.verification import check_conditions, verify
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
 from receiver.stores import Added, Store
@@ -76,7 +77,7 @@ class Understood:
 
 
 class Intake:
-    """Accepts requests for the configured sources; `wake` is told who has new work."""
+    """Accepts requests of the senders there are; `wake` is told who has new work."""
 
     def __init__(
         self,
@@ -84,8 +85,10 @@ class Intake:
         store: Store,
         metrics: Metrics,
         wake: Callable[[tuple[str, ...]], None],
+        senders: Senders,
     ) -> None:
         self._store = store
+        self._senders = senders
         self._metrics = metrics
         self._wake = wake
         self._log = logs.get()
@@ -111,7 +114,7 @@ class Intake:
         if self._flusher is not None:
             await self._flusher
 
-    def check_beginning(self, source: Source, request: Request) -> None:
+    def check_beginning(self, provider: Provider, request: Request) -> None:
         """
         Look at a long request before all of it is there; `request.body` is the part
         that is.  It is not worth its memory if it cannot become authentic.
@@ -120,14 +123,13 @@ class Intake:
             Rejected: it cannot; it is kept as a rejection.
         """
         try:
-            _check_token(source, request)
-            _check_signature_is_there(source, request)
+            check_conditions(provider.source, request)
+            _check_signature_is_there(provider, request)
         except Rejected as rejected:
-            self._metrics.received.labels(source.name).inc()
-            self._refuse(source, request, rejected)
-            raise
+            self._metrics.received.labels(provider.source.name).inc()
+            raise self._refuse(provider, request, rejected) from None
 
-    async def accept(self, source: Source, request: Request) -> Answer:
+    async def accept(self, provider: Provider, request: Request) -> Answer:
         """
         Verify a request and store it as an event, once.
 
@@ -138,36 +140,34 @@ class Intake:
             Rejected: the request is refused; it is kept as a rejection.
             StoreError: nothing was kept; the sender should try again.
         """
+        source = provider.source
         self._metrics.received.labels(source.name).inc()
-        provider = PROVIDERS[source.provider]
         started = clock.monotonic()
         try:
-            _check_token(source, request)
+            check_conditions(source, request)
             if provider.is_test_ping(request):
                 self._log.info("event.test", source=source.name)
                 return Answer("test")
-            await beside(len(request.body), provider.verify, request, source)
+            await beside(len(request.body), verify, provider, request)
         except Rejected as rejected:
-            self._refuse(source, request, rejected)
-            raise
+            raise self._refuse(provider, request, rejected) from None
         try:
-            understood = await self._understand(source, request)
+            understood = await self._understand(provider, request)
         except Rejected as rejected:
             await self._refuse_signed(source, request, rejected)
             raise
         return await self._keep(source, request, understood, started)
 
-    async def _understand(self, source: Source, request: Request) -> Understood:
+    async def _understand(self, provider: Provider, request: Request) -> Understood:
         if len(request.body) <= LARGE_BYTES:
-            return understand(source.name, source.provider, request, self._router)
+            return understand(provider, request, self._router)
         pool = self._pool
         if pool is None:
             pool = self._pool = ProcessPoolExecutor(
                 1, get_context("spawn"), _start_helper, (self._routes,)
             )
-        name, provider = source.name, source.provider
         try:
-            job = pool.submit(_understand_in_helper, name, provider, request)
+            job = pool.submit(_understand_in_helper, provider.source, request)
             try:
                 async with asyncio.timeout(HELPER_S):
                     return await asyncio.wrap_future(job)
@@ -200,7 +200,7 @@ class Intake:
         self, event_id: str, request: Request, reading: Reading
     ) -> None:
         original = await self._store.event(event_id)
-        first = await with_reading(original.event)
+        first = await self._senders.read(original.event)
         kind = compare(original.facts, reading, first.result_urls)
         variant = Variant(event_id, kind, request.received_at, request.body)
         await self._store.add_variant(variant)
@@ -232,14 +232,22 @@ class Intake:
 
     # -- refusing
 
-    def _refuse(self, source: Source, request: Request, why: Rejected) -> None:
-        """Keep it soon; nobody waits for that, and what does not fit is not kept."""
+    def _refuse(self, provider: Provider, request: Request, why: Rejected) -> Rejected:
+        """
+        Keep it soon; nobody waits for that, and what does not fit is not kept.
+
+        Returns the refusal with the status its sender understands.
+        """
+        source = provider.source
         self._note_refusal(source, request, why)
         if len(self._rejections) < WAITING_REJECTIONS:
             body = request.body[:KEPT_REJECTED_BYTES]
             self._rejections.append(rejection_of(source, request, why, body))
         if self._flusher is None or self._flusher.done():
             self._flusher = asyncio.create_task(self._keep_rejections_soon())
+        if why.status != 401:
+            return why
+        return Rejected(provider.refused_status, why.code, why.message)
 
     async def _refuse_signed(
         self, source: Source, request: Request, why: Rejected
@@ -281,17 +289,16 @@ class Intake:
             self._pool = None
 
 
-def understand(
-    source: str, provider: str, request: Request, router: Router
-) -> Understood:
+def understand(provider: Provider, request: Request, router: Router) -> Understood:
     """
     Parse a verified body, read it, and ask the routes (pure).
 
     Raises:
         Rejected: `malformed_body`, or what the provider says is missing.
     """
+    source = provider.source.name
     data = parse(request.body)
-    reading = PROVIDERS[provider].read(request, data)
+    reading = provider.read(request, data)
     _check_names(reading)
 
     def build() -> Any:
@@ -299,7 +306,7 @@ def understand(
             reading,
             id="",
             source=source,
-            provider=provider,
+            provider=provider.name,
             received_at=request.received_at,
             origin="webhook",
         )
@@ -332,21 +339,10 @@ def _check_names(reading: Reading) -> None:
             raise Rejected(400, "malformed_body", message)
 
 
-def _check_token(source: Source, request: Request) -> None:
-    if source.token is None:
-        return
-    given = request.query.get("token")
-    if given is None:
-        raise Rejected(401, "token_missing", "the URL has no token")
-    if not hmac.compare_digest(given.encode(), source.token.encode()):
-        raise Rejected(
-            401, "token_mismatch", "the URL's token is not the configured one"
-        )
-
-
-def _check_signature_is_there(source: Source, request: Request) -> None:
-    names = PROVIDERS[source.provider].signature_headers
-    if source.secrets and names and names.isdisjoint(request.headers):
+def _check_signature_is_there(provider: Provider, request: Request) -> None:
+    names = provider.signature_headers
+    wanted = provider.source.secrets or not provider.needs_secret
+    if wanted and names and names.isdisjoint(request.headers):
         message = f"none of {', '.join(sorted(names))} is there"
         raise Rejected(401, "signature_missing", message)
 
@@ -364,7 +360,7 @@ def _event(source: Source, request: Request, reading: Reading) -> Event:
         occurred_at=reading.occurred_at,
         received_at=request.received_at,
         origin="webhook",
-        headers=kept_headers(request.headers),
+        headers=kept_headers(source, request.headers),
         query=kept_query(request.query),
         body=request.body,
         result_urls=reading.result_urls,
@@ -391,9 +387,9 @@ def _end_with_parent() -> None:
         os._exit(0)
 
 
-def _understand_in_helper(source: str, provider: str, request: Request) -> Understood:
+def _understand_in_helper(source: Source, request: Request) -> Understood:
     signal.setitimer(signal.ITIMER_REAL, HELPER_S)  # nobody may be there to kill us
     try:
-        return understand(source, provider, request, _helper_router[0])
+        return understand(provider_of(source), request, _helper_router[0])
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -77,6 +77,8 @@ class Request:
     query: Mapping[str, str]
     body: bytes
     received_at: datetime
+    client: str = ""
+    """The address it came from, where somebody asks for that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from receiver.delivery import ReadEvent
 from receiver.expressions import context, event_fields
 from receiver.models import Delivery, Event, Reading, Status
-from receiver.providers.body import with_reading
 from receiver.routing import Opinion, Router, decide
 from receiver.stores import Reader, Store, StoredEvent
 
@@ -21,9 +21,11 @@ class Added:
     next_due_at: datetime
 
 
-async def opinions_today(router: Router, event: Event) -> list[Opinion]:
+async def opinions_today(
+    router: Router, read: ReadEvent, event: Event
+) -> list[Opinion]:
     """What today's routes say of a stored event."""
-    full = await with_reading(event)
+    full = await read(event)
 
     def build() -> Any:
         reading = Reading(
@@ -53,6 +55,7 @@ async def opinions_today(router: Router, event: Event) -> list[Opinion]:
 async def add(
     store: Store,
     router: Router,
+    read: ReadEvent,
     replay_id: str,
     events: Sequence[str],
     *,
@@ -76,16 +79,18 @@ async def add(
     wanted: list[tuple[str, str, datetime]] = []
     named = tuple(dict.fromkeys(to))
     for event_id in dict.fromkeys(events):
-        for name in named or await targets(router, await store.event(event_id)):
+        for name in named or await targets(router, read, await store.event(event_id)):
             wanted.append((event_id, name, due_at))
             due_at += gap
     count = await store.add_replayed(replay_id, wanted, as_new=as_new, now=now)
     return Added(count, tuple(dict.fromkeys(name for _, name, _ in wanted)), due_at)
 
 
-async def targets(router: Router, stored: StoredEvent) -> Sequence[str]:
+async def targets(
+    router: Router, read: ReadEvent, stored: StoredEvent
+) -> Sequence[str]:
     """Where today's routes send a stored event."""
-    return decide(await opinions_today(router, stored.event)).destinations
+    return decide(await opinions_today(router, read, stored.event)).destinations
 
 
 async def movable(

@@ -1,12 +1,19 @@
-"""An event, its delivery, and the parcel they make: what destinations are given."""
+"""
+What tests are made of: an event, its delivery, and the parcel destinations are given;
+and requests as a provider would send them.
+"""
 
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from receiver import clock
 from receiver.destinations import Parcel
-from receiver.models import Delivery, Event, State, Status, Trigger
+from receiver.models import Delivery, Event, Headers, Secret, State, Status, Trigger
+from receiver.providers import Provider, kind_of, preset, provider_of
+from receiver.providers.samples import samples
+from receiver.providers.sending import outgoing
 
 NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 
@@ -52,3 +59,27 @@ def parcel(sent: Event | None = None, number: int = 1, **changes: Any) -> Parcel
         progress="",
     )
     return Parcel(sent, replace(delivery, **changes), number, Trigger.SCHEDULED, NOW)
+
+
+def provider(name: str, *secrets: str, **more: Any) -> Provider:
+    """The sender of a source of this kind; a preset is filled in as the settings do."""
+    filled = dict(preset(name) or {})
+    filled.pop("base", None)
+    cls = kind_of(name).settings_class()
+    made = cls("here", provider=name, secrets=tuple(map(Secret, secrets)), **more)
+    return provider_of(made)
+
+
+def signed(
+    body: bytes,
+    secret: str,
+    name: str = "sora2",
+    now: datetime | None = None,
+) -> Headers:
+    """The headers with which the provider would post this body, now."""
+    return outgoing(provider(name, secret), body, now or clock.now()).headers
+
+
+def sample(kind: str, subject: str = "bat_1", name: str = "sora2") -> bytes:
+    """A body as the provider would send it now."""
+    return samples(name, subject, clock.now())[kind].body

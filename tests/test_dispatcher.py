@@ -28,7 +28,7 @@ from receiver.models import (
     State,
     Status,
 )
-from receiver.providers.body import with_reading
+from receiver.providers.senders import Senders
 from receiver.settings import DestinationSettings, RetryPolicy
 from receiver.stores import DeliveryFilter, Store, open_store
 from tests.sinks import Seen, Sink, sink
@@ -43,7 +43,7 @@ class Bench:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.folder = folder
-        self.dispatcher = Dispatcher(store, Metrics(), self.make, with_reading)
+        self.dispatcher = Dispatcher(store, Metrics(), self.make, Senders(()).read)
         self.made: list[Destination] = []
         self._count = 0
 

@@ -20,7 +20,7 @@ from receiver.ingest import (
 )
 from receiver.metrics import Metrics
 from receiver.models import Reading, Rejection, Request, Secret, State
-from receiver.providers import PROVIDERS
+from receiver.providers import provider_of
 from receiver.providers.kept import (
     KEPT_HEADER_CHARS,
     KEPT_QUERY_CHARS,
@@ -28,13 +28,16 @@ from receiver.providers.kept import (
     KEPT_VALUE_CHARS,
     pieces,
 )
+from receiver.providers.senders import Senders
 from receiver.routing import Router
 from receiver.settings import Route, Server, Settings, Source, StoreSettings
 from receiver.stores import EventFilter, Store, open_store
+from tests import making
 
 NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 SECRET = Secret("the secret")
 SOURCE = Source("sora2", provider="sora2", secrets=(SECRET,), path="/here")
+SENDER = provider_of(SOURCE)
 ROUTES = (
     Route(name="all", source="*", to=("app",)),
     Route(name="big", source="sora2", when="data.total_count > 5", to=("big", "app")),
@@ -55,7 +58,9 @@ class Desk:
         self.store = store
         self.woken: list[tuple[str, ...]] = []
         self.metrics = Metrics()
-        self.intake = Intake(settings(*ROUTES), store, self.metrics, self.woken.append)
+        self.intake = Intake(
+            settings(*ROUTES), store, self.metrics, self.woken.append, Senders(())
+        )
 
     async def count(self) -> int:
         return await self.store.count_events(EventFilter())
@@ -76,14 +81,14 @@ def body(**more: Any) -> bytes:
 
 
 def signed(sent: bytes, headers: Mapping[str, str] | None = None) -> Request:
-    signature = PROVIDERS["sora2"].sign(sent, SECRET, NOW)
+    signature = making.signed(sent, SECRET, now=NOW)
     return Request({**signature, **(headers or {})}, {}, sent, NOW)
 
 
 async def test_an_event_is_kept_with_what_was_decided_and_wakes_who_gets_it(desk):
     sent = body()
 
-    answer = await desk.intake.accept(SOURCE, signed(sent))
+    answer = await desk.intake.accept(SENDER, signed(sent))
 
     stored = await desk.store.event(answer.id)
     assert answer.word == "accepted"
@@ -101,8 +106,8 @@ async def test_an_event_is_kept_with_what_was_decided_and_wakes_who_gets_it(desk
 
 
 async def test_a_repeat_wakes_nobody(desk):
-    first = await desk.intake.accept(SOURCE, signed(body()))
-    again = await desk.intake.accept(SOURCE, signed(body(note="other")))
+    first = await desk.intake.accept(SENDER, signed(body()))
+    again = await desk.intake.accept(SENDER, signed(body(note="other")))
 
     assert again.word == "duplicate"
     assert again.id == first.id
@@ -115,7 +120,7 @@ async def test_what_must_not_be_kept_is_replaced(desk):
     private = {"authorization": "Bearer x", "cookie": "a=b", "x-other": "kept"}
     request = replace(signed(body(), private), query={"token": "t0ken", "a": "1"})
 
-    answer = await desk.intake.accept(SOURCE, request)
+    answer = await desk.intake.accept(SENDER, request)
 
     event = (await desk.store.event(answer.id)).event
     assert event.headers["authorization"] == event.headers["cookie"] == "***"
@@ -126,9 +131,9 @@ async def test_what_must_not_be_kept_is_replaced(desk):
 async def test_a_large_body_is_understood_as_a_small_one_would_be(desk):
     large = body(padding="x" * 100_000)
 
-    answer = await desk.intake.accept(SOURCE, signed(large))
+    answer = await desk.intake.accept(SENDER, signed(large))
     with pytest.raises(Rejected) as caught:
-        await desk.intake.accept(SOURCE, signed(b"[" * 100_000))
+        await desk.intake.accept(SENDER, signed(b"[" * 100_000))
 
     stored = await desk.store.event(answer.id)
     assert stored.decision.destinations == ("app", "big")
@@ -138,7 +143,7 @@ async def test_a_large_body_is_understood_as_a_small_one_would_be(desk):
 
 async def test_a_helper_that_dies_costs_one_answer_and_is_replaced(desk):
     large = body(padding="x" * 100_000)
-    await desk.intake.accept(SOURCE, signed(large))
+    await desk.intake.accept(SENDER, signed(large))
     pool = desk.intake._pool
     assert pool is not None
     for process in pool._processes.values():
@@ -146,15 +151,15 @@ async def test_a_helper_that_dies_costs_one_answer_and_is_replaced(desk):
         process.join()
 
     with pytest.raises(StoreError):
-        await desk.intake.accept(SOURCE, signed(large))
-    answer = await desk.intake.accept(SOURCE, signed(large))
+        await desk.intake.accept(SENDER, signed(large))
+    answer = await desk.intake.accept(SENDER, signed(large))
 
     assert answer.word == "duplicate"
 
 
 async def test_a_helper_that_hangs_costs_one_answer_and_is_replaced(desk, monkeypatch):
     large = body(padding="x" * 100_000)
-    await desk.intake.accept(SOURCE, signed(large))
+    await desk.intake.accept(SENDER, signed(large))
     pool = desk.intake._pool
     assert pool is not None
     for process in pool._processes.values():
@@ -162,19 +167,19 @@ async def test_a_helper_that_hangs_costs_one_answer_and_is_replaced(desk, monkey
 
     monkeypatch.setattr("receiver.ingest.HELPER_S", 0.2)
     with pytest.raises(StoreError):
-        await desk.intake.accept(SOURCE, signed(large))
+        await desk.intake.accept(SENDER, signed(large))
     monkeypatch.undo()
-    answer = await desk.intake.accept(SOURCE, signed(large))
+    answer = await desk.intake.accept(SENDER, signed(large))
 
     assert answer.word == "duplicate"
 
 
 async def test_only_the_helper_that_died_is_replaced(desk):
     large = body(padding="x" * 100_000)
-    await desk.intake.accept(SOURCE, signed(large))
+    await desk.intake.accept(SENDER, signed(large))
     died = desk.intake._pool
     desk.intake.reload(settings(*ROUTES))
-    await desk.intake.accept(SOURCE, signed(large))
+    await desk.intake.accept(SENDER, signed(large))
     current = desk.intake._pool
 
     desk.intake._end_pool(died)
@@ -188,7 +193,7 @@ async def test_the_headers_and_query_of_a_forgery_are_kept_in_part(desk):
     query = {f"q{n}": "z" * 500 for n in range(20)}
 
     with pytest.raises(Rejected):
-        await desk.intake.accept(SOURCE, Request(headers, query, b"", NOW))
+        await desk.intake.accept(SENDER, Request(headers, query, b"", NOW))
     await desk.intake.close()
 
     [kept] = await desk.store.rejections(source=None, limit=10)
@@ -212,7 +217,7 @@ async def test_a_forged_body_is_kept_only_in_part_and_soon(desk):
     forged = Request({}, {}, b"x" * (2 * KEPT_REJECTED_BYTES), NOW)
 
     with pytest.raises(Rejected):
-        await desk.intake.accept(SOURCE, forged)
+        await desk.intake.accept(SENDER, forged)
     await desk.intake.close()
 
     [kept] = await desk.store.rejections(source=None, limit=10)
@@ -224,7 +229,7 @@ async def test_a_forged_body_is_kept_only_in_part_and_soon(desk):
 async def test_a_flood_of_forgeries_is_counted_but_only_some_are_kept(desk):
     for _ in range(WAITING_REJECTIONS + 50):
         with pytest.raises(Rejected):
-            await desk.intake.accept(SOURCE, Request({}, {}, b"x", NOW))
+            await desk.intake.accept(SENDER, Request({}, {}, b"x", NOW))
     waiting = len(desk.intake._rejections)
     await desk.intake.close()
 
@@ -239,7 +244,7 @@ async def test_a_signed_body_that_cannot_be_read_is_kept_whole_at_once(desk):
     sent = b"[" + b"1," * KEPT_REJECTED_BYTES
 
     with pytest.raises(Rejected):
-        await desk.intake.accept(SOURCE, signed(sent))
+        await desk.intake.accept(SENDER, signed(sent))
 
     [kept] = await desk.store.rejections(source="sora2", limit=10)
     assert kept.body == sent
@@ -250,7 +255,7 @@ async def test_without_space_nothing_is_accepted(tmp_path):
     desk = Desk(store)
 
     with pytest.raises(StoreBusy, match="nearly full"):
-        await desk.intake.accept(SOURCE, signed(body()))
+        await desk.intake.accept(SENDER, signed(body()))
 
     assert await desk.count() == 0
     await desk.intake.close()
@@ -258,11 +263,11 @@ async def test_without_space_nothing_is_accepted(tmp_path):
 
 
 async def test_new_routes_are_for_the_events_to_come(desk):
-    first = await desk.intake.accept(SOURCE, signed(body(batch_id="a")))
+    first = await desk.intake.accept(SENDER, signed(body(batch_id="a")))
     desk.intake.reload(settings(Route(name="new", source="*", to=("new",))))
-    second = await desk.intake.accept(SOURCE, signed(body(batch_id="c")))
+    second = await desk.intake.accept(SENDER, signed(body(batch_id="c")))
     large = body(batch_id="d", padding="x" * 100_000)
-    third = await desk.intake.accept(SOURCE, signed(large))
+    third = await desk.intake.accept(SENDER, signed(large))
 
     decided = [
         (await desk.store.event(a.id)).decision.destinations
@@ -276,7 +281,7 @@ def test_an_identifier_has_an_end(name):
     def read(length: int) -> None:
         sent = {"event": "a", "batch_id": "b", name: "x" * length}
         request = Request({}, {}, json.dumps(sent).encode(), NOW)
-        understand("sora2", "sora2", request, Router(()))
+        understand(SENDER, request, Router(()))
 
     read(LONGEST_NAME - 10)
     with pytest.raises(Rejected) as caught:

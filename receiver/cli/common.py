@@ -51,9 +51,9 @@ def settings_of(config: Path | None) -> Settings:
         SettingsError: with every problem in it.
     """
     from receiver.destinations import LazyTypes
-    from receiver.providers import PROVIDERS
+    from receiver.providers import LazySources, judge
 
-    return load(config, os.environ, Known(PROVIDERS.keys(), LazyTypes()))
+    return load(config, os.environ, Known(LazySources(), judge, LazyTypes()))
 
 
 def waits(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

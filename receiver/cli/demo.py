@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import EmailMessage
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,9 +34,16 @@ from receiver.cli.status import show_ledger
 from receiver.cli.writing import writing
 from receiver.ledger import Ledger
 from receiver.models import Secret
-from receiver.providers import PROVIDERS
+from receiver.providers import Provider, provider_of
+from receiver.providers.samples import samples
+from receiver.providers.sending import outgoing
+from receiver.settings import Source
 
 BURST = 200
+DOCUMENTED = tuple(
+    f"batch.{word}"
+    for word in ("created", "running", "completed", "failed", "refunded")
+)
 FAILURES = 2
 PATIENCE_S = 30.0
 
@@ -101,6 +109,12 @@ class Scene:
     replayed: list[str] = field(default_factory=list[str])
     delivered: set[str] = field(default_factory=set[str])
     news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @cached_property
+    def provider(self) -> Provider:
+        """The sender, which signs as the real one would."""
+        source = Source("sora2", provider="sora2", secrets=(self.secret,))
+        return provider_of(source)
 
     def say(self, who: str, text: str) -> None:
         """One line of the story, with its time."""
@@ -291,7 +305,11 @@ def _client(scene: Scene) -> aiohttp.ClientSession:
 
 
 def _signed(scene: Scene, body: bytes) -> Mapping[str, str]:
-    return PROVIDERS["sora2"].sign(body, scene.secret, clock.now())
+    return outgoing(scene.provider, body, clock.now()).headers
+
+
+def _sample(name: str, batch: str) -> bytes:
+    return samples("sora2", batch, clock.now())[name].body
 
 
 async def _send(
@@ -313,18 +331,18 @@ async def _documented(scene: Scene) -> None:
         "The provider reports on a batch: five documented events, one as really sent"
     )
     batch = "bat_demo0000001"
-    for name, body in PROVIDERS["sora2"].samples(batch, clock.now()).items():
-        if name != "as-sent":
-            await _send(scene, name, batch, body, _signed(scene, body))
+    for name in DOCUMENTED:
+        body = _sample(name, batch)
+        await _send(scene, name, batch, body, _signed(scene, body))
     batch = "7f3f1d0e-0000-4000-8000-00000000demo"
-    flat = PROVIDERS["sora2"].samples(batch, clock.now())["as-sent"]
+    flat = _sample("as-sent", batch)
     await _send(scene, "flat, as sent", batch, flat, _signed(scene, flat))
 
 
 async def _repeats_and_forgeries(scene: Scene) -> None:
     scene.chapter("It sends one again; somebody else tries to, too")
     batch = "bat_demo0000002"
-    body = PROVIDERS["sora2"].samples(batch, clock.now())["batch.failed"]
+    body = _sample("batch.failed", batch)
     signed = _signed(scene, body)
     await _send(scene, "batch.failed", batch, body, signed)
     await _send(scene, "the same again", batch, body, signed)
@@ -336,7 +354,7 @@ async def _repeats_and_forgeries(scene: Scene) -> None:
 
 async def _burst(scene: Scene) -> None:
     scene.chapter(f"{BURST} copies of one event at the same moment")
-    body = PROVIDERS["sora2"].samples("bat_demo0000003", clock.now())["batch.created"]
+    body = _sample("batch.created", "bat_demo0000003")
     signed = _signed(scene, body)
     started = clock.monotonic()
     async with _client(scene) as client:

@@ -142,14 +142,15 @@ async def test(config: Path | None, name: str, json_: bool) -> None:
     """
     from receiver.app import make_destination
     from receiver.delivery import attempt
-    from receiver.providers.body import with_reading
+    from receiver.providers.senders import Senders
 
     settings = settings_of(config)
     check_name("destination", name, settings.destinations)
     declared = settings.destinations[name]
     destination = make_destination(declared)
+    read = Senders(settings.sources.values()).read
     try:
-        made = await attempt(destination, declared, _made_up(name), with_reading)
+        made = await attempt(destination, declared, _made_up(name), read)
     finally:
         await destination.close()
     _show(made.outcome, made.duration_ms, json_=json_)

@@ -1,7 +1,6 @@
 """events and explain: what was accepted, and why it went where it went."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from receiver.cli.common import (
     waits,
 )
 from receiver.cli.output import as_json, emit_json, facts, plain, readable, table
-from receiver.models import Delivery, Event
-from receiver.providers import PROVIDERS
+from receiver.models import Delivery
+from receiver.providers.kept import shown_headers
+from receiver.providers.senders import Senders
 from receiver.routing import Opinion, Router, decide
 from receiver.stores import DeliveryFilter, EventFilter, Reader, StoredEvent
 
@@ -90,7 +90,8 @@ async def list_(
         await check_names(reader, settings, source=where.source)
         found = await reader.events(where, limit=limit, after=after)
     if json_:
-        emit_json([as_plain(stored, body=False) for stored in found])
+        senders = Senders(settings.sources.values())
+        emit_json([as_plain(senders, stored, body=False) for stored in found])
         return
     table(
         ("ID", "RECEIVED", "SOURCE", "TYPE", "SUBJECT", "STATE", "TO"),
@@ -127,7 +128,8 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
       receiver events show evt_0123456789abcdef
       receiver events show evt_0123456789abcdef --raw > body.json
     """
-    async with looking(settings_of(config)) as reader:
+    settings = settings_of(config)
+    async with looking(settings) as reader:
         stored = await reader.event(event_id)
         if raw:
             sys.stdout.buffer.write(stored.event.body)
@@ -135,7 +137,8 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
         deliveries = await _deliveries(reader, event_id)
         variants = await reader.variants(event_id)
     if json_:
-        described = as_plain(stored, body=True)
+        senders = Senders(settings.sources.values())
+        described = as_plain(senders, stored, body=True)
         emit_json({**described, "deliveries": deliveries, "variants": variants})
         return
     _show_facts(stored)
@@ -169,9 +172,11 @@ async def explain(config: Path | None, event_id: str, json_: bool) -> None:
     async with looking(settings) as reader:
         stored = await reader.event(event_id)
         deliveries = await _deliveries(reader, event_id)
-    today = await opinions_today(Router(settings.routes), stored.event)
+    senders = Senders(settings.sources.values())
+    router = Router(settings.routes)
+    today = await opinions_today(router, senders.read, stored.event)
     if json_:
-        emit_json(_explained(stored, deliveries, today))
+        emit_json(_explained(senders, stored, deliveries, today))
         return
     _show_facts(stored)
     click.secho("\nwhen it came", bold=True)
@@ -190,21 +195,14 @@ async def explain(config: Path | None, event_id: str, json_: bool) -> None:
     click.echo(f"and send it to: {', '.join(decide(today).destinations) or 'nothing'}")
 
 
-def as_plain(stored: StoredEvent, *, body: bool) -> dict[str, Any]:
+def as_plain(senders: Senders, stored: StoredEvent, *, body: bool) -> dict[str, Any]:
     """An event as JSON, signatures masked."""
     event = plain(stored.event)
-    event["headers"] = shown_headers(stored.event)
+    masked = senders.masked(stored.event.source)
+    event["headers"] = shown_headers(stored.event.headers, masked)
     if not body:
         del event["body"]
     return {**event, "facts": dict(stored.facts), "decision": plain(stored.decision)}
-
-
-def shown_headers(event: Event) -> Mapping[str, str]:
-    """The headers, signatures masked."""
-    provider = PROVIDERS.get(event.provider)
-    providers = [provider] if provider else PROVIDERS.values()
-    masked = {name for p in providers for name in p.signature_headers}
-    return {name: "***" if name in masked else v for name, v in event.headers.items()}
 
 
 async def _deliveries(reader: Reader, event_id: str) -> list[Delivery]:
@@ -214,10 +212,13 @@ async def _deliveries(reader: Reader, event_id: str) -> list[Delivery]:
 
 
 def _explained(
-    stored: StoredEvent, deliveries: list[Delivery], today: list[Opinion]
+    senders: Senders,
+    stored: StoredEvent,
+    deliveries: list[Delivery],
+    today: list[Opinion],
 ) -> dict[str, Any]:
     return {
-        "event": as_plain(stored, body=False),
+        "event": as_plain(senders, stored, body=False),
         "decided": stored.decision,
         "deliveries": deliveries,
         "today": [

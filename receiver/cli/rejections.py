@@ -7,7 +7,8 @@ import click
 from receiver.cli.common import check_names, looking, paged, settings_of, waits
 from receiver.cli.output import as_json, emit_json, facts, plain, readable, table
 from receiver.models import Rejection
-from receiver.providers import PROVIDERS
+from receiver.providers.kept import shown_headers
+from receiver.providers.senders import Senders
 from receiver.settings import Settings
 
 
@@ -103,7 +104,5 @@ def _plain(
 
 def _headers(settings: Settings, rejection: Rejection) -> dict[str, str]:
     """Signatures masked: they are as good as the request itself."""
-    source = settings.sources.get(rejection.source)
-    providers = [PROVIDERS[source.provider]] if source else PROVIDERS.values()
-    masked = {name for p in providers for name in p.signature_headers}
-    return {n: "***" if n in masked else v for n, v in rejection.headers.items()}
+    senders = Senders(settings.sources.values())
+    return shown_headers(rejection.headers, senders.masked(rejection.source))

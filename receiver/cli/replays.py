@@ -121,14 +121,16 @@ async def _would(
     json_: bool,
 ) -> None:
     """Say how many deliveries it would be, to which destinations."""
+    from receiver.providers.senders import Senders
     from receiver.replay import targets
     from receiver.routing import Router
 
     router, named = Router(settings.routes), tuple(dict.fromkeys(to))
+    read = Senders(settings.sources.values()).read
     events, counts = 0, Counter[str]()
     async for stored in found:
         events += 1
-        counts.update(named or await targets(router, stored))
+        counts.update(named or await targets(router, read, stored))
     if json_:
         answer = {"events": events, "deliveries": counts.total(), "dry_run": True}
         emit_json({**answer, "destinations": counts, "replay": None})

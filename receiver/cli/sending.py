@@ -2,6 +2,8 @@
 
 import secrets
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,14 @@ from receiver.cli.common import settings_of
 from receiver.cli.output import as_json, clean, coloured, emit_json
 from receiver.cli.serving import find_source
 from receiver.errors import NotFound
-from receiver.providers import PROVIDERS
+from receiver.models import Request, State
+from receiver.providers import provider_of
+from receiver.providers.body import parse
+from receiver.providers.samples import Sample, samples
+from receiver.providers.sending import outgoing
 from receiver.settings import Source
+
+GOOD = (State.SUCCEEDED, State.PARTIAL)
 
 
 @click.command()
@@ -52,9 +60,13 @@ def send(
     """
     settings = settings_of(config)
     found = find_source(settings, source)
-    body = file.read_bytes() if file else sample(found, event_type, subject)
+    made = (
+        sample(found, event_type, subject)
+        if not file
+        else Sample("", file.read_bytes())
+    )
     base = f"http://{settings.server.host}:{settings.server.port}"
-    response = post(found, body, address or base + found.path, signed=not unsigned)
+    response = post(found, made, address or base + found.path, signed=not unsigned)
     answer = _answer(response)
     if json_:
         emit_json({"status_code": response.status_code, "answer": answer})
@@ -78,24 +90,40 @@ def _answer(response: httpx.Response) -> Any:
         return {}
 
 
-def sample(source: Source, event_type: str, subject: str | None) -> bytes:
+def sample(source: Source, event_type: str, subject: str | None) -> Sample:
     """
     A body as the provider would send it.
 
     Raises:
         NotFound: the provider has no such event.
     """
-    batch = subject or f"bat_{secrets.token_hex(6)}"
-    samples = PROVIDERS[source.provider].samples(batch, clock.now())
-    usual = "batch.completed" if "batch.completed" in samples else next(iter(samples))
-    wanted = event_type or usual
-    if wanted not in samples:
-        raise NotFound(f"no sample {wanted!r}; there are: {', '.join(samples)}")
-    return samples[wanted]
+    found = samples(source.provider, subject or fresh_subject(source), clock.now())
+    wanted = event_type or usual(source, found)
+    if wanted not in found:
+        there = ", ".join(found) or "none; give a body with --file"
+        raise NotFound(f"no sample {wanted!r}; there are: {there}")
+    return found[wanted]
+
+
+def fresh_subject(source: Source) -> str:
+    """A batch, task or job id that was not there before."""
+    prefix = {"sora2": "bat", "sophon": "job"}.get(source.provider, "task")
+    return f"{prefix}_{secrets.token_hex(6)}"
+
+
+def usual(source: Source, found: Mapping[str, Sample]) -> str:
+    """The sample most people wait for: the first that tells of an end that is good."""
+    provider = provider_of(source)
+    for name, one in found.items():
+        request = Request(one.headers, {}, one.body, clock.now())
+        reading = provider.read(request, parse(one.body))
+        if reading.final and reading.type == name and reading.state in GOOD:
+            return name
+    return next(iter(found), "")
 
 
 def post(
-    source: Source, body: bytes, url: str, *, signed: bool = True
+    source: Source, made: Sample, url: str, *, signed: bool = True
 ) -> httpx.Response:
     """
     Post a body as the source's provider would; no proxy of the environment's is used.
@@ -104,13 +132,15 @@ def post(
         NotFound: nobody listens there.
         click.BadParameter: it is no address, or a header would hold what none can.
     """
-    headers = {"content-type": "application/json"}
-    if signed and source.secrets:
-        headers |= PROVIDERS[source.provider].sign(body, source.secrets[0], clock.now())
-    token = {"token": str(source.token)} if source.token else None
+    provider = provider_of(source if signed else replace(source, secrets=()))
+    sent = outgoing(provider, made.body, clock.now(), headers=made.headers)
     try:
         return httpx.post(
-            url, content=body, headers=headers, params=token, trust_env=False
+            url,
+            content=sent.body,
+            headers=dict(sent.headers),
+            params=sent.query or None,
+            trust_env=False,
         )
     except (httpx.InvalidURL, UnicodeError) as error:
         raise click.BadParameter(f"{url!r} cannot be posted to: {error}") from None

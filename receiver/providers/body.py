@@ -1,13 +1,9 @@
-"""Bodies: parsed strictly once, and read again when a stored event needs it."""
+"""Bodies: parsed strictly, once, after they were verified (or to find what was signed)."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 from receiver.errors import Rejected
-from receiver.models import Event, Request
-from receiver.offload import beside
-from receiver.providers import PROVIDERS
 
 
 def parse(body: bytes) -> Any:
@@ -26,22 +22,6 @@ def parse(body: bytes) -> Any:
     except ValueError as error:
         why = str(error)
     raise Rejected(400, "malformed_body", f"the body is not usable JSON: {why}")
-
-
-async def with_reading(event: Event) -> Event:
-    """The event with what only its body knows: links to results and their expiry."""
-    return await beside(len(event.body), _with_reading, event)
-
-
-def _with_reading(event: Event) -> Event:
-    request = Request(event.headers, event.query, event.body, event.received_at)
-    try:
-        reading = PROVIDERS[event.provider].read(request, parse(event.body))
-    except (Rejected, KeyError):
-        return event
-    return replace(
-        event, result_urls=reading.result_urls, expires_at=reading.expires_at
-    )
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

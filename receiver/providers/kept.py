@@ -4,7 +4,7 @@ What is kept of requests: nothing that is secret, and of refused ones not too mu
 Whoever can reach us can be refused as often as they like.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from receiver.errors import Rejected
 from receiver.models import Rejection, Request
@@ -36,7 +36,7 @@ def rejection_of(
         code=why.code,
         message=why.message,
         received_at=request.received_at,
-        headers=_shortened(kept_headers(request.headers), KEPT_HEADER_CHARS),
+        headers=_shortened(kept_headers(source, request.headers), KEPT_HEADER_CHARS),
         query=_shortened(kept_query(request.query), KEPT_QUERY_CHARS),
         body=body,
         body_bytes=_length(request),
@@ -78,13 +78,22 @@ def pieces(rejections: Sequence[Rejection]) -> Iterator[Sequence[Rejection]]:
         yield piece
 
 
-def kept_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
+def kept_headers(source: Source, headers: Mapping[str, str]) -> Mapping[str, str]:
     """The headers, credentials replaced by stars."""
-    if NEVER_KEPT.isdisjoint(headers):
+    never = NEVER_KEPT | {name.lower() for name in source.require_headers}
+    if never.isdisjoint(headers):
         return headers
-    return {name: "***" if name in NEVER_KEPT else v for name, v in headers.items()}
+    return {name: "***" if name in never else v for name, v in headers.items()}
 
 
 def kept_query(query: Mapping[str, str]) -> Mapping[str, str]:
     """The query, the token replaced by stars."""
     return query if "token" not in query else {**query, "token": "***"}
+
+
+def shown_headers(headers: Mapping[str, str], also: Container[str]) -> dict[str, str]:
+    """Headers for people to see: signatures masked, they are as good as the request."""
+    return {
+        name: "***" if name in also or "signature" in name else value
+        for name, value in headers.items()
+    }

@@ -14,19 +14,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from receiver.clock import iso
 from receiver.errors import Rejected
-from receiver.models import Headers, Reading, Request, Scalar, Secret, Signed, State
-from receiver.providers.checks import check_age, moment_from
-from receiver.settings import Source
-from receiver.signatures import hmac_sha256_hex, matches_any
+from receiver.models import Headers, Reading, Request, Scalar, State
+from receiver.providers.base import Provider
+from receiver.providers.values import counts, links, table
+from receiver.schemes import Scheme, moment_from
 
-DOCUMENTED = "x-sora2-signature"
-AS_SENT = "x-webhook-signature"
-TIMESTAMP = "x-sora2-timestamp"
+DOCUMENTED = Scheme(
+    header="x-sora2-signature",
+    prefix="sha256=",
+    timestamp_header="x-sora2-timestamp",
+    timestamp_format="iso",
+)
+AS_SENT = Scheme(header="x-webhook-signature")
 BATCH_ID = "x-batch-id"
-
-CREDITS_EACH = 10
 
 _WORDS = {
     "pending": State.PENDING,
@@ -44,33 +45,28 @@ _BY_TYPE = {
     "batch.running": State.RUNNING,
     "batch.failed": State.FAILED,
 }
+_COUNTERS = ("total", "succeeded", "failed", "pending", "running")
+_CREDITS = ("reserved", "settled", "refunded")
 _FINAL_TYPES = frozenset({"batch.completed", "batch.failed", "batch.refunded"})
 
 
-class Sora2:
-    """See the module; implements `receiver.providers.Provider`."""
+class Sora2(Provider):
+    """See the module."""
 
-    name = "sora2"
-    signs: frozenset[Signed] = frozenset({"body"})
-    signature_headers = frozenset({DOCUMENTED, AS_SENT})
+    schemes = (DOCUMENTED, AS_SENT)
 
     def is_test_ping(self, request: Request) -> bool:
         """Operators test an endpoint with an unsigned `{"event":"test"}`."""
-        headers = request.headers
-        if DOCUMENTED in headers or AS_SENT in headers or len(request.body) > 64:
+        signed = not self.signature_headers.isdisjoint(request.headers)
+        if signed or len(request.body) > 64:
             return False
         try:
             return bool(json.loads(request.body) == {"event": "test"})
         except ValueError:
             return False
 
-    def verify(self, request: Request, source: Source) -> None:
-        if source.secrets:
-            _verify_signature(request, source.secrets)
-        if source.tolerance is not None:
-            header = moment_from(request.headers.get(TIMESTAMP))
-            moment = header or _body_moment(request.body)
-            check_age(moment, request.received_at, source.tolerance)
+    def moment(self, request: Request) -> datetime | None:
+        return moment_from(_loaded(request.body).get("timestamp"))
 
     def read(self, request: Request, data: Any) -> Reading:
         if not isinstance(data, Mapping):
@@ -87,60 +83,36 @@ class Sora2:
             return _read_documented(body, batch_id)
         return _read_as_sent(body, batch_id)
 
-    def sign(self, body: bytes, secret: Secret, now: datetime) -> Headers:
+    def scheme_for(self, body: bytes) -> Scheme:
         """As documented, or as really sent where the body has that form."""
-        digest = hmac_sha256_hex(secret.encode(), body)
-        try:
-            data = _table(json.loads(body))
-        except (ValueError, RecursionError):
-            data = {}  # bytes of any kind can be signed
-        if "event" in data or "batch_id" not in data:
-            return {DOCUMENTED: f"sha256={digest}", TIMESTAMP: iso(now)}
-        return {AS_SENT: digest, BATCH_ID: str(data["batch_id"])}
+        data = _loaded(body)
+        return AS_SENT if "batch_id" in data and "event" not in data else DOCUMENTED
 
-    def samples(self, subject: str, now: datetime) -> Mapping[str, bytes]:
-        """The five documented events of one batch, and `as-sent`, its flat form."""
-        return {
-            name: json.dumps(body, separators=(",", ":")).encode()
-            for name, body in _sample_bodies(subject, now).items()
-        }
+    def sending_headers(self, body: bytes, message_id: str) -> Headers:  # noqa: ARG002
+        if self.scheme_for(body) is DOCUMENTED:
+            return {}
+        return {BATCH_ID: str(_loaded(body)["batch_id"])}
 
 
-def _verify_signature(request: Request, secrets: tuple[Secret, ...]) -> None:
-    documented = request.headers.get(DOCUMENTED)
-    as_sent = request.headers.get(AS_SENT)
-    if documented is None and as_sent is None:
-        message = f"neither {DOCUMENTED} nor {AS_SENT} is there"
-        raise Rejected(401, "signature_missing", message)
-    digests = [hmac_sha256_hex(secret.encode(), request.body) for secret in secrets]
-    valid = (documented or "").startswith("sha256=") and matches_any(
-        (documented or "")[7:].lower(), digests
-    )
-    if not (valid or matches_any((as_sent or "").lower(), digests)):
-        message = "no configured secret gives this signature for the bytes received"
-        raise Rejected(401, "signature_mismatch", message)
-
-
-def _body_moment(body: bytes) -> datetime | None:
+def _loaded(body: bytes) -> Mapping[str, Any]:
+    """A body that was not parsed yet, and may be anything."""
     try:
-        data = json.loads(body)
+        return table(json.loads(body))
     except (ValueError, RecursionError):
-        return None
-    return moment_from(data.get("timestamp")) if isinstance(data, dict) else None
+        return {}
 
 
 def _read_documented(body: Mapping[str, Any], batch_id: str) -> Reading:
     kind = body["event"]
     if not isinstance(kind, str) or not kind:
         raise Rejected(400, "malformed_body", "event is not a text")
-    facts: dict[str, Scalar] = {}
-    summary, ledger = _table(body.get("summary")), _table(body.get("ledger"))
-    for name in ("total", "succeeded", "failed", "pending", "running"):
-        _note(facts, name, summary.get(name))
-    for name in ("reserved", "settled", "refunded"):
-        _note(facts, name, ledger.get(name))
+    summary, ledger = table(body.get("summary")), table(body.get("ledger"))
+    facts = counts({name: summary.get(name) for name in _COUNTERS})
+    facts |= counts({name: ledger.get(name) for name in _CREDITS})
     state = _state(kind, body, facts)
     refunded = f":{facts.get('refunded', 0)}" if kind == "batch.refunded" else ""
+    items = body.get("items")
+    items = items if isinstance(items, list) else []
     return Reading(
         key=f"{batch_id}:{kind}{refunded}",
         type=kind,
@@ -149,7 +121,7 @@ def _read_documented(body: Mapping[str, Any], batch_id: str) -> Reading:
         final=kind in _FINAL_TYPES,
         occurred_at=moment_from(body.get("timestamp")),
         facts=facts | {"state": str(state)},
-        result_urls=_video_urls(body.get("items")),
+        result_urls=links([table(item).get("video_url") for item in items]),
     )
 
 
@@ -157,11 +129,14 @@ def _read_as_sent(body: Mapping[str, Any], batch_id: str) -> Reading:
     """The flat form is sent once a batch has ended, so it is `batch.completed`."""
     if "status" not in body:
         raise Rejected(400, "malformed_body", "the body has neither event nor status")
-    facts: dict[str, Scalar] = {}
-    _note(facts, "total", body.get("total_count"))
-    _note(facts, "succeeded", body.get("success_count"))
-    _note(facts, "failed", body.get("failed_count"))
-    _note(facts, "settled", body.get("credits_spent"))
+    facts = counts(
+        {
+            "total": body.get("total_count"),
+            "succeeded": body.get("success_count"),
+            "failed": body.get("failed_count"),
+            "settled": body.get("credits_spent"),
+        }
+    )
     state = _state("batch.completed", body, facts)
     return Reading(
         key=f"{batch_id}:batch.completed",
@@ -208,64 +183,3 @@ def _state_from_credits(body: Mapping[str, Any], facts: Mapping[str, Scalar]) ->
         return State.PARTIAL if refunded > 0 else State.SUCCEEDED
     cancelled = body.get("refund_reason") == "batch_cancelled"
     return State.CANCELLED if cancelled else State.FAILED
-
-
-def _video_urls(items: Any) -> tuple[str, ...]:
-    if not isinstance(items, list):
-        return ()
-    found = (_table(item).get("video_url") for item in items)
-    return tuple(url for url in found if isinstance(url, str) and url)
-
-
-def _note(facts: dict[str, Scalar], name: str, value: Any) -> None:
-    """Keep a count; anything else the field may hold is not a fact."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
-        facts[name] = value
-
-
-def _table(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _sample_bodies(batch_id: str, now: datetime) -> dict[str, dict[str, Any]]:
-    head = {"batch_id": batch_id, "request_id": f"order-{batch_id[-6:]}"}
-    tail = {"timestamp": iso(now)}
-    items = [
-        {
-            "item_id": f"item_{i + 1:03}",
-            "index": i,
-            "status": "succeeded",
-            "video_url": f"https://cdn.sora2aivideos.com/v/{batch_id}-{i + 1:03}.mp4",
-        }
-        for i in range(9)
-    ]
-    timed_out = {"error": "Model timeout", "failure_type": "timeout"}
-    items.append({"item_id": "item_010", "index": 9, "status": "failed", **timed_out})
-    fresh = {"total": 10, "succeeded": 0, "failed": 0, "pending": 10}
-    ended = {"total": 10, "succeeded": 9, "failed": 1, "pending": 0}
-    reserved = {"reserved": 100, "settled": 0, "refunded": 0}
-    settled = {"reserved": 100, "settled": 90, "refunded": 10}
-    refund = {"item_id": "item_010", "index": 9, "credits": CREDITS_EACH}
-    refund["reason"] = "Model timeout"
-    return {
-        "batch.created": {"event": "batch.created", **head, "status": "pending"}
-        | {"summary": fresh, "ledger": reserved, **tail},
-        "batch.running": {"event": "batch.running", **head, "status": "running"}
-        | {
-            "summary": {**fresh, "pending": 7, "running": 3},
-            "ledger": reserved,
-            **tail,
-        },
-        "batch.completed": {"event": "batch.completed", **head, "status": "partial"}
-        | {"summary": ended, "ledger": settled, "items": items}
-        | {"duration_ms": 125_000, **tail},
-        "batch.failed": {"event": "batch.failed", **head, "status": "failed"}
-        | {"error": "INSUFFICIENT_CREDITS", "summary": fresh}
-        | {"error_message": "Not enough credits to process batch"}
-        | {"ledger": {"reserved": 0, "settled": 0, "refunded": 0}, **tail},
-        "batch.refunded": {"event": "batch.refunded", **head, "ledger": settled}
-        | {"refund_reason": "failed_items", "refund_details": [refund], **tail},
-        "as-sent": {"batch_id": batch_id, "user_id": "user-1", "status": "partial"}
-        | {"total_count": 10, "success_count": 9, "failed_count": 1}
-        | {"credits_spent": 90, "timestamp": int(now.timestamp() * 1000)},
-    }

@@ -162,7 +162,7 @@ def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:
     if origin is tuple:
         return _items(args[0], value, key, problems)
     if origin is not None and issubclass(origin, Mapping):
-        return _mapping(value, key, problems)
+        return _mapping(args[1], value, key, problems)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, key, problems)
     return _scalar(hint, value, key, problems)
@@ -201,12 +201,12 @@ def _items(hint: Any, value: Any, key: str, problems: Problems) -> tuple[Any, ..
     )
 
 
-def _mapping(value: Any, key: str, problems: Problems) -> dict[str, str]:
+def _mapping(hint: Any, value: Any, key: str, problems: Problems) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         problems.add(key, f"expected a table of texts, found {_kind(value)}")
         return {}
     return {
-        str(name): _scalar(str, item, f"{key}.{name}", problems)
+        str(name): _convert(hint, item, f"{key}.{name}", problems)
         for name, item in value.items()
     }
 

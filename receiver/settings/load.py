@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settin
     for name in sorted(set(document) - parts):
         problems.add(name, "unknown table", suggest(name, parts))
     server = build(Server, document.get("server", {}), "server", problems)
+    if server is not None:
+        _check_networks(server.trusted_proxies, "server.trusted_proxies", problems)
     store = build(StoreSettings, document.get("store", {}), "store", problems)
     sources = _sources(document.get("sources", {}), problems, known)
     destinations = _destinations(document.get("destinations", {}), problems, known)
@@ -156,10 +159,9 @@ def _sources(tables: Any, problems: Problems, known: Known) -> dict[str, Source]
     paths: dict[str, str] = {}
     for name, table in _tables(tables, "sources", problems):
         key = f"sources.{name}"
-        source = build(Source, table, key, problems, name=name)
+        source = _source(name, table, problems, known)
         if source is None:
             continue
-        source = replace(source, path=source.path or f"/webhooks/{name}")
         _check_source(source, key, problems, known)
         if source.path in paths:
             message = f"{source.path} is taken by sources.{paths[source.path]}"
@@ -171,17 +173,40 @@ def _sources(tables: Any, problems: Problems, known: Known) -> dict[str, Source]
     return sources
 
 
+def _source(name: str, table: Any, problems: Problems, known: Known) -> Source | None:
+    """A source of its provider's own class, on top of what a preset fills in."""
+    key = f"sources.{name}"
+    provider = table.get("provider") if isinstance(table, Mapping) else None
+    cls, filled = Source, {}
+    if isinstance(provider, str) and provider in known.sources:
+        cls, preset = known.sources[provider]
+        filled = dict(preset)
+    elif provider:
+        hint = suggest(str(provider), known.sources)
+        problems.add(f"{key}.provider", f'unknown provider "{provider}"', hint)
+    wanted = {**filled, **table} if isinstance(table, Mapping) else table
+    source = build(cls, wanted, key, problems, name=name)
+    return source and replace(source, path=source.path or f"/webhooks/{name}")
+
+
 def _check_source(source: Source, key: str, problems: Problems, known: Known) -> None:
-    if source.provider not in known.providers:
-        hint = suggest(source.provider, known.providers)
-        problems.add(f"{key}.provider", f'unknown provider "{source.provider}"', hint)
     if not source.path.startswith("/"):
         problems.add(f"{key}.path", "must begin with /")
     elif source.path in RESERVED or source.path.startswith("/api/"):
         problems.add(f"{key}.path", f"{source.path} is used by receiver itself")
-    if not (source.secrets or source.token or source.allow_unsigned):
-        hint = 'set secrets = ["${...}"], or a token, or allow_unsigned = true'
-        problems.add(f"{key}.secrets", "anybody could post here: no secret", hint)
+    _check_networks(source.allow_ips, f"{key}.allow_ips", problems)
+    if source.provider in known.sources:
+        for field, message, hint in known.judge(source):
+            problems.add(f"{key}.{field}", message, hint)
+
+
+def _check_networks(networks: tuple[str, ...], key: str, problems: Problems) -> None:
+    for i, network in enumerate(networks):
+        try:
+            ip_network(network)
+        except ValueError:
+            hint = 'write it like "203.0.113.7", "203.0.113.0/24" or "2001:db8::/32"'
+            problems.add(f"{key}[{i}]", f'"{network}" is no address or network', hint)
 
 
 def _destinations(

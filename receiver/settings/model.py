@@ -1,9 +1,9 @@
 """What can be configured: every setting with its default and its help."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from receiver.models import Secret
 from receiver.settings.fields import option
@@ -46,6 +46,9 @@ class Server:
     grace: timedelta = option(
         timedelta(seconds=10), help="how long a stop waits for what is running"
     )
+    trusted_proxies: tuple[str, ...] = option(
+        (), help="addresses or networks whose X-Forwarded-For is believed"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = option(
         "info", help="what is logged; at warning there is no line per event"
     )
@@ -78,10 +81,28 @@ class Source:
     token: Secret | None = option(
         None, help="required as ?token=... in the registered URL", secret=True
     )
+    basic: Secret | None = option(
+        None, help="user:password that requests must have (HTTP basic)", secret=True
+    )
+    bearer: Secret | None = option(
+        None, help="a bearer token that requests must have", secret=True
+    )
+    require_headers: Mapping[str, Secret] = option(
+        dict, help="headers that requests must have, with their values", secret=True
+    )
+    allow_ips: tuple[str, ...] = option(
+        (), help="addresses or networks that may send; see server.trusted_proxies"
+    )
     tolerance: timedelta | None = option(
         None,
         help="how old or early a timestamp may be; by default as the provider says",
     )
+
+    @property
+    def has_condition(self) -> bool:
+        """Whether only those who know something secret get in, signatures apart."""
+        conditions = (self.token, self.basic, self.bearer, *self.require_headers)
+        return any(condition is not None for condition in conditions)
 
 
 @dataclass(frozen=True)
@@ -147,5 +168,8 @@ class Settings:
 class Known:
     """What the layers above have to offer: providers, and destination types."""
 
-    providers: Collection[str]
+    sources: Mapping[str, tuple[type[Source], Mapping[str, Any]]]
+    """For each provider the class of its sources, and what a preset fills in."""
+    judge: Callable[[Source], Iterable[tuple[str, str, str]]]
+    """What its provider finds wrong with a source: (field, message, hint) each."""
     destinations: Mapping[str, type[DestinationSettings]]

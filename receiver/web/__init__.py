@@ -25,9 +25,9 @@ def create_app(hooks: Hooks, health: Health) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            source = hooks.source(scope["path"])
-            if source is not None:
-                await hooks(source, scope, receive, send)
+            sender = hooks.sender(scope["path"])
+            if sender is not None:
+                await hooks(sender, scope, receive, send)
                 return
         await rest(scope, receive, send)
 

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from receiver import clock, logs, replay
+from receiver.delivery import ReadEvent
 from receiver.errors import Conflict, NotFound, ReceiverError, StoreError
 from receiver.routing import Router
 from receiver.settings import Settings
@@ -38,7 +39,9 @@ class Api:
         store: Store,
         wake: Wake,
         pauses_changed: Callable[[], Awaitable[None]],
+        read: ReadEvent,
     ) -> None:
+        self._read = read
         self._store = store
         self._wake = wake
         self._pauses_changed = pauses_changed
@@ -121,6 +124,7 @@ class Api:
         added = await replay.add(
             self._store,
             self._router,
+            self._read,
             request.path_params["id"],
             _ids(body, "events"),
             to=to,

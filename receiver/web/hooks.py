@@ -9,7 +9,7 @@ it.  Answers are `{"status": ..., "id": ...}` or `{"error": {"code", "message"}}
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -17,10 +17,13 @@ from starlette.types import Receive, Scope, Send
 
 from receiver import clock, logs
 from receiver.errors import Rejected, StoreError
-from receiver.ingest import Intake
+from receiver.ingest import Answer, Intake
 from receiver.models import Request
 from receiver.offload import LARGE_BYTES
-from receiver.settings import Settings, Source
+from receiver.providers import Provider
+from receiver.providers.senders import Senders
+from receiver.settings import Settings
+from receiver.web.clients import client_address, networks
 
 RETRY_AFTER = (b"retry-after", b"2")
 """With a 503: our senders' own schedules are seconds long, so ours is short too."""
@@ -39,14 +42,16 @@ MAX_FIELDS = 100
 
 _JSON = (b"content-type", b"application/json")
 _ALLOW = (b"allow", b"POST")
+_ALLOW_BOTH = (b"allow", b"POST, OPTIONS")
 _CLOSE = (b"connection", b"close")
 
 
 class Hooks:
     """Answers requests to source paths."""
 
-    def __init__(self, settings: Settings, intake: Intake) -> None:
+    def __init__(self, settings: Settings, intake: Intake, senders: Senders) -> None:
         self._intake = intake
+        self._senders = senders
         self._waiting_bytes = 0
         self.stopping = False
         self.reload(settings)
@@ -54,46 +59,45 @@ class Hooks:
     def reload(self, settings: Settings) -> None:
         self._max_body = settings.server.max_body_bytes
         self._max_waiting = settings.server.max_waiting_bytes
-        self._sources = {source.path: source for source in settings.sources.values()}
+        self._proxies = networks(settings.server.trusted_proxies)
 
-    def source(self, path: str) -> Source | None:
-        """The source at this path, if there is one."""
-        return self._sources.get(path)
+    def sender(self, path: str) -> Provider | None:
+        """Who posts to this path, if it is a source's."""
+        return self._senders.at(path)
 
     async def __call__(
-        self, source: Source, scope: Scope, receive: Receive, send: Send
+        self, provider: Provider, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if scope["method"] != "POST":
-            await _refuse_method(source, scope, send)
+            await _answer_method(provider, scope, send)
             return
         held = _Held()
         try:
             headers, query = _headers(scope), _query(scope)
-            body = await self._body(source, headers, query, receive, held)
+            client = self._client(provider, scope, headers)
+            head = Request(headers, query, b"", clock.now(), client)
+            body = await self._body(provider, head, receive, held)
             if body is None:
                 return  # the client went away
-            request = Request(headers, query, body, clock.now())
-            answer = await self._intake.accept(source, request)
+            request = Request(headers, query, body, clock.now(), client)
+            answer = await self._intake.accept(provider, request)
         except Rejected as rejected:
             close = (_CLOSE,) if rejected.code == "body_too_large" else ()
             await _error(send, rejected.status, rejected.code, rejected.message, *close)
         except StoreError as error:
-            logs.get().error("store.failed", source=source.name, error=str(error))
+            name = provider.source.name
+            logs.get().error("store.failed", source=name, error=str(error))
             message = "it could not be stored; send it again"
             await _error(send, 503, "not_stored", message, RETRY_AFTER)
         else:
-            known = b',"id":"%s"' % answer.id.encode() if answer.id else b""
-            await _answer(
-                send, 200, b'{"status":"%s"%s}' % (answer.word.encode(), known)
-            )
+            await _answer(send, 200, _body_of(answer, provider))
         finally:
             self._waiting_bytes -= held.counted
 
     async def _body(
         self,
-        source: Source,
-        headers: Mapping[str, str],
-        query: Mapping[str, str],
+        provider: Provider,
+        head: Request,
         receive: Receive,
         held: "_Held",
     ) -> bytes | None:
@@ -106,7 +110,7 @@ class Hooks:
         """
         if self.stopping:
             raise Rejected(503, "stopping", "the receiver is stopping; send it again")
-        length = headers.get("content-length", "")
+        length = head.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body:
             raise await self._too_large(receive)
         parts: list[bytes] = []
@@ -123,11 +127,20 @@ class Hooks:
                 raise await self._too_large(receive, more=more)
             if held.bytes > UNCOUNTED_BYTES:
                 if not held.counted:
-                    beginning = Request(headers, query, b"".join(parts), clock.now())
-                    self._intake.check_beginning(source, beginning)
+                    beginning = replace(head, body=b"".join(parts))
+                    self._intake.check_beginning(provider, beginning)
                 self._count(held)
             if not message.get("more_body", False):
                 return part if len(parts) == 1 else b"".join(parts)
+
+    def _client(
+        self, provider: Provider, scope: Scope, headers: Mapping[str, str]
+    ) -> str:
+        """The sender's address, where the source asks for it."""
+        if not provider.source.allow_ips:
+            return ""
+        peer = scope["client"][0] if scope.get("client") else ""
+        return client_address(peer, headers.get("x-forwarded-for", ""), self._proxies)
 
     def _count(self, held: "_Held") -> None:
         """
@@ -190,14 +203,26 @@ def _query(scope: Scope) -> Mapping[str, str]:
     return dict(pairs)
 
 
-async def _refuse_method(source: Source, scope: Scope, send: Send) -> None:
+async def _answer_method(provider: Provider, scope: Scope, send: Send) -> None:
+    if scope["method"] == "OPTIONS" and provider.asks_options:
+        await _answer(send, 200, b'{"status":"ready"}', _ALLOW_BOTH)
+        return
+    name = provider.source.name
     message = (
-        f"this is the webhook address of the source {source.name!r}: "
+        f"this is the webhook address of the source {name!r}: "
         "it takes signed POST requests, so register it with the provider"
     )
-    await _error(
-        send, 405, "method_not_allowed", message, _ALLOW, head=scope["method"] == "HEAD"
-    )
+    head = scope["method"] == "HEAD"
+    allow = _ALLOW_BOTH if provider.asks_options else _ALLOW
+    await _error(send, 405, "method_not_allowed", message, allow, head=head)
+
+
+def _body_of(answer: Answer, provider: Provider) -> bytes:
+    if provider.answer:
+        ours = {"status": answer.word, "outcome": answer.word, "id": answer.id}
+        return json.dumps({**ours, **provider.answer}).encode()
+    known = b',"id":"%s"' % answer.id.encode() if answer.id else b""
+    return b'{"status":"%s"%s}' % (answer.word.encode(), known)
 
 
 async def _error(

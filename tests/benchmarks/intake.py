@@ -26,9 +26,7 @@ from pathlib import Path
 
 import uvloop
 
-from receiver import clock
-from receiver.models import Secret
-from receiver.providers import PROVIDERS
+from tests.making import signed
 from tests.serving import SECRET, command, config
 
 BARE = """
@@ -63,10 +61,10 @@ def request(number: int) -> bytes:
         "note": "x" * 700,
     }
     body = json.dumps(data, separators=(",", ":")).encode()
-    signed = PROVIDERS["sora2"].sign(body, Secret(SECRET), clock.now())
-    headers = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+    sent = signed(body, SECRET)
+    headers = "".join(f"{name}: {value}\r\n" for name, value in sent.items())
     return (
-        f"POST /webhook/sora2 HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"POST /webhook/sora2 HTTP/1.1\r\nhost: x\r\n"
         f"{headers}content-length: {len(body)}\r\n\r\n"
     ).encode() + body
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from receiver import clock
-from receiver.providers import PROVIDERS
+from tests.making import sample
 from tests.serving import Serving, command, config, serving
 from tests.sinks import Sink, sink
 from tests.web.wire import post
@@ -60,7 +59,7 @@ class Place:
         """Have an event accepted; its id."""
         assert self.server is not None
         subject = subject or f"bat_{next(_numbers)}"
-        body = PROVIDERS["sora2"].samples(subject, clock.now())[kind]
+        body = sample(kind, subject)
         answer = await post(self.server.url, body)
         assert answer.status == 200
         return str(answer.json["id"])

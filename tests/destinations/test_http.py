@@ -24,9 +24,8 @@ from receiver.models import (
     Result,
     Secret,
 )
-from receiver.providers import PROVIDERS
-from receiver.settings import Source
-from tests.making import NOW, event, parcel
+from receiver.providers.verification import verify
+from tests.making import NOW, event, parcel, provider, sample, signed
 from tests.sinks import Seen, Sink, sink
 
 FIRST = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
@@ -152,10 +151,8 @@ async def test_without_a_secret_nothing_is_signed(target):
 async def test_chosen_headers_are_passed_on_so_that_the_provider_can_be_verified(
     target,
 ):
-    provider = PROVIDERS["sora2"]
-    body = provider.samples("bat_1", NOW)["as-sent"]
-    secret = Secret("the provider's")
-    came = {**provider.sign(body, secret, NOW), "x-private": "no"}
+    body = sample("as-sent")
+    came = {**signed(body, "the provider's"), "x-private": "no"}
 
     seen = await sent(
         target,
@@ -164,7 +161,7 @@ async def test_chosen_headers_are_passed_on_so_that_the_provider_can_be_verified
     )
 
     asked = Request(seen.headers, {}, seen.body, NOW)
-    provider.verify(asked, Source("s", provider="sora2", secrets=(secret,)))
+    verify(provider("sora2", "the provider's"), asked)
     assert seen.headers["x-batch-id"] == "bat_1"
     assert "x-private" not in seen.headers
 

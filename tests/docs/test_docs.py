@@ -18,7 +18,7 @@ from receiver import clock
 from receiver.destinations import LazyTypes
 from receiver.expressions import compile_condition
 from receiver.metrics import Metrics
-from receiver.providers import PROVIDERS
+from receiver.providers import LazySources, judge
 from receiver.settings import Known, load
 from receiver.settings.environment import references
 from receiver.signatures import standard_key, standard_signature
@@ -161,7 +161,7 @@ def test_every_configuration_shown_can_be_used(toml: str, tmp_path: Path):
         toml = f'[sources.sora2]\nprovider = "sora2"\nsecrets = ["x"]\n{toml}'
     file = tmp_path / "receiver.toml"
     file.write_text(toml)
-    known = Known(PROVIDERS.keys(), LazyTypes())
+    known = Known(LazySources(), judge, LazyTypes())
     names = {found[1] for found in _VARIABLE.finditer(toml)}
     values = dict.fromkeys(names, SIGNING_SECRET)
     addresses = {n: "https://example.com/x" for n in names if n.endswith("URL")}

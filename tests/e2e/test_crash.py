@@ -17,9 +17,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from receiver import clock
 from receiver.models import Secret
-from receiver.providers import PROVIDERS
+from tests.making import signed
 from tests.serving import SECRET, command, config, serving
 from tests.sinks import Respond, Seen, Sink, sink
 
@@ -55,7 +54,7 @@ class Sender:
             {"event": "batch.running", "batch_id": batch, "status": "running"}
         ).encode()
         key = Secret("not the secret" if forge else SECRET)
-        headers = PROVIDERS["sora2"].sign(body, key, clock.now())
+        headers = signed(body, key)
         while True:
             await self.up.wait()
             answer = await self._post(session, body, dict(headers))

@@ -11,9 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from receiver import clock
-from receiver.models import Secret
-from receiver.providers import PROVIDERS
+from tests.making import signed
 from tests.serving import SECRET, command, config, serving
 from tests.sinks import sink
 
@@ -30,7 +28,7 @@ ODD_TIMES = (
 
 async def post(url: str, **fields: object) -> httpx.Response:
     body = json.dumps({"event": "batch.running", **fields}).encode()
-    headers = PROVIDERS["sora2"].sign(body, Secret(SECRET), clock.now())
+    headers = signed(body, SECRET)
     async with httpx.AsyncClient(timeout=10) as client:
         return await client.post(f"{url}/webhook/sora2", content=body, headers=headers)
 

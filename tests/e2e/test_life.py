@@ -9,9 +9,7 @@ import httpx
 import pytest
 from aiohttp import web
 
-from receiver import clock
-from receiver.models import Secret
-from receiver.providers import PROVIDERS
+from tests.making import signed
 from tests.serving import SECRET, Serving, command, config, serving
 from tests.sinks import Seen, sink
 
@@ -22,7 +20,7 @@ async def post(
     running: Serving, kind: str = "batch.created", batch: str = "bat_1"
 ) -> str:
     body = json.dumps({"event": kind, "batch_id": batch}).encode()
-    headers = PROVIDERS["sora2"].sign(body, Secret(SECRET), clock.now())
+    headers = signed(body, SECRET)
     async with httpx.AsyncClient() as client:
         answer = await client.post(
             f"{running.url}/webhook/sora2", content=body, headers=headers

@@ -18,9 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from receiver import clock
-from receiver.models import Secret
-from receiver.providers import PROVIDERS
+from tests.making import sample, signed
 from tests.serving import SECRET, config
 
 pytestmark = pytest.mark.e2e
@@ -95,9 +93,8 @@ async def end(process: asyncio.subprocess.Process, number: signal.Signals) -> in
 
 async def post(listener: socket.socket, batch: str) -> httpx.Response:
     """One batch of the provider's, on a connection of its own."""
-    provider = PROVIDERS["sora2"]
-    body = provider.samples(batch, clock.now())["batch.completed"]
-    headers = provider.sign(body, Secret(SECRET), clock.now())
+    body = sample("batch.completed", batch)
+    headers = signed(body, SECRET)
     host, port = listener.getsockname()
     url = f"http://{host}:{port}/webhook/sora2"
     async with httpx.AsyncClient(timeout=30) as client:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from receiver.destinations import LazyTypes
 from receiver.errors import Problem, SettingsError
 from receiver.models import Secret
+from receiver.providers import LazySources, judge
 from receiver.settings import Known, RetryPolicy, Settings, load
 
-KNOWN = Known(("sora2", "kie"), LazyTypes())
+KNOWN = Known(LazySources(), judge, LazyTypes())
 SOURCE = '[sources.s]\nprovider = "sora2"\nsecrets = ["secret"]\n'
 SINK = '[destinations.d]\ntype = "http"\nurl = "https://example.com/x"\n'
 ROUTE = '[[routes]]\nsource = "s"\nto = ["d"]\n'

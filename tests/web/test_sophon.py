@@ -5,9 +5,7 @@ from pathlib import Path
 
 import httpx
 
-from receiver import clock
-from receiver.models import Secret
-from receiver.providers import PROVIDERS
+from tests.making import signed
 from tests.serving import command, config, serving
 
 KEY = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -16,18 +14,17 @@ SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("sophon-job-*.json
 
 
 async def test_jobs_that_ended_are_kept_once_and_forgeries_are_not(tmp_path: Path):
-    provider, key = PROVIDERS["sophon"], Secret(KEY)
     async with (
         serving(tmp_path, config() + SOURCE) as running,
         httpx.AsyncClient(base_url=running.url) as client,
     ):
         answers = []
         for body in [sample.read_bytes() for sample in SAMPLES for _ in range(2)]:
-            headers = provider.sign(body, key, clock.now())
+            headers = signed(body, KEY, "sophon")
             answers.append(
                 await client.post("/webhooks/sophon", content=body, headers=headers)
             )
-        headers = provider.sign(b"{}", Secret("another"), clock.now())
+        headers = signed(b"{}", "another", "sophon")
         forged = await client.post("/webhooks/sophon", content=b"{}", headers=headers)
         _, out, _ = await command(tmp_path, "events", "list", "--json")
 

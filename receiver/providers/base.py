@@ -1,0 +1,134 @@
+"""
+What a provider is: the kind of sender of one source.
+
+A provider declares how its requests are signed (`schemes`) and says what a body means
+(`read`); everything else has a default here.  Pure: it takes values, and touches
+neither clocks nor disk.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from receiver.models import Headers, Reading, Request, Scalar, Signed
+from receiver.schemes import Scheme, key_of, keys_of, known_ids
+from receiver.settings import Source
+
+
+class Provider:
+    """The sender of one source; made anew for every source and configuration."""
+
+    schemes: tuple[Scheme, ...] = ()
+    """How it signs; a request that fits one of them is authentic."""
+
+    tolerance: timedelta | None = None
+    """How old or early its signed timestamps may be, unless the source says otherwise."""
+
+    answer: Mapping[str, Scalar] = {}
+    """What its sender expects in the body of a 200, beside or instead of ours."""
+
+    refused_status: int = 401
+    """The status of a bad signature; another where a 401 would end all retries."""
+
+    asks_options: bool = False
+    """Whether it checks the address with an OPTIONS request."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.name = source.provider
+        self._keys = {
+            scheme: keys_of(scheme, source.secrets) for scheme in self.schemes
+        }
+
+    # -- verifying
+
+    @property
+    def signs(self) -> frozenset[Signed]:
+        """What every one of its signatures covers; a change of any must be refused."""
+        covered = [scheme.covers for scheme in self.schemes]
+        return frozenset.intersection(*covered) if covered else frozenset()
+
+    @property
+    def signature_headers(self) -> frozenset[str]:
+        """Headers that carry signatures; masked wherever headers are shown."""
+        return frozenset(scheme.header for scheme in self.schemes)
+
+    @property
+    def needs_secret(self) -> bool:
+        """Whether a source without secrets would take what anybody sends."""
+        return True
+
+    def keys(self, scheme: Scheme) -> Sequence[bytes]:
+        """The keys a signature of this scheme may have been made with."""
+        return self._keys[scheme]
+
+    def is_test_ping(self, request: Request) -> bool:  # noqa: ARG002 (few have one)
+        """Whether this is the provider's unsigned test, which is answered, not kept."""
+        return False
+
+    def ids(self, request: Request) -> Sequence[str]:  # noqa: ARG002 (few sign one)
+        """What may be the id its signature covers, where that is not in a header."""
+        return ()
+
+    def moment(self, request: Request) -> datetime | None:  # noqa: ARG002
+        """When a request was sent, where its scheme has no timestamp."""
+        return None
+
+    # -- reading
+
+    def read(self, request: Request, data: Any) -> Reading:
+        """
+        What a verified request means; `data` is its parsed body.
+
+        Raises:
+            Rejected: what makes it an event is missing.
+        """
+        raise NotImplementedError
+
+    # -- configuring
+
+    def problems(self) -> Iterable[tuple[str, str, str]]:
+        """What is wrong with the source beyond single fields: (field, message, hint)."""
+        source = self.source
+        guarded = source.has_condition or (self.schemes and source.secrets)
+        if self.needs_secret and not guarded and not source.allow_unsigned:
+            ways = 'secrets = ["${...}"], or a token' if self.schemes else "a token"
+            hint = f"set {ways}, or allow_unsigned = true"
+            field = "secrets" if self.schemes else "token"
+            yield field, "anybody could post here: no secret", hint
+        if source.secrets and not self.schemes:
+            message = f"{source.provider} does not sign its requests"
+            yield "secrets", message, 'write token = "${...}" instead'
+            return
+        for i, secret in enumerate(source.secrets):
+            found = [_unfit(scheme, secret) for scheme in self.schemes]
+            if all(found):
+                yield f"secrets[{i}]", f"does not fit: {found[0]}", "copy it again"
+
+    def warnings(self) -> Iterable[tuple[str, str]]:
+        """What is allowed but risky: (field, message)."""
+        return ()
+
+    # -- being it, to try things out
+
+    def scheme_for(self, body: bytes) -> Scheme | None:  # noqa: ARG002 (few have two)
+        """The scheme it would sign this body by."""
+        return self.schemes[0] if self.schemes else None
+
+    def sending_headers(self, body: bytes, message_id: str) -> Headers:  # noqa: ARG002
+        """What else it would send with this body, signatures apart."""
+        return {}
+
+    def sending_id(self, scheme: Scheme, request: Request, message_id: str) -> str:
+        """The id it would sign: `message_id`, or what its own body says."""
+        found = known_ids(scheme, request, self.ids(request))
+        return found[0] if found else message_id
+
+
+def _unfit(scheme: Scheme, secret: str) -> str:
+    """Why a secret cannot be a key of this scheme; empty if it can."""
+    try:
+        key_of(scheme.key, secret)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,41 @@
+"""Small looks into parsed bodies, which may hold anything anywhere."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from receiver.models import Scalar
+
+
+def table(value: Any) -> Mapping[str, Any]:
+    """The object, or an empty one where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def text(value: Any) -> str:
+    """The text, or an empty one where it is none."""
+    return value if isinstance(value, str) else ""
+
+
+def first_text(*values: Any) -> str:
+    """The first that is a text with something in it."""
+    return next((v for v in values if isinstance(v, str) and v), "")
+
+
+def count(value: Any) -> int | None:
+    """A whole number that any JSON reader keeps exactly, or None."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and abs(value) < 2**53 else None
+
+
+def counts(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Those that are counts; anything else a field may hold is not a fact."""
+    return {name: v for name, v in values.items() if count(v) is not None}
+
+
+def links(values: Any) -> tuple[str, ...]:
+    """The web addresses in a list, in order, each once; also when there is just one."""
+    listed: Iterable[Any] = values if isinstance(values, list) else [values]
+    found = (v for v in listed if isinstance(v, str))
+    return tuple(
+        dict.fromkeys(v for v in found if v.startswith(("https://", "http://")))
+    )

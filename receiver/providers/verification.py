@@ -1,0 +1,133 @@
+"""
+Whether a request may come in: who asks, how it is signed, and when that was.
+
+    address -> token -> basic, bearer, headers -> signature -> age
+"""
+
+import hmac
+from base64 import b64encode
+from datetime import datetime, timedelta
+from ipaddress import ip_address, ip_network
+
+from receiver.errors import Rejected
+from receiver.models import Headers, Request
+from receiver.providers.base import Provider
+from receiver.schemes import Scheme, check, timestamp_of
+from receiver.settings import Source
+from receiver.signatures import within
+
+
+def verify(provider: Provider, request: Request) -> None:
+    """
+    Check the signature that a request carries, and its age.
+
+    Raises:
+        Rejected: it is not from a holder of one of the secrets, or cannot be known to
+            be; the code says why.
+    """
+    source = provider.source
+    scheme = None
+    if provider.schemes and (source.secrets or not provider.needs_secret):
+        scheme = _fitting(provider, request)
+    signed_at = scheme is not None and "timestamp" in scheme.covers
+    tolerance = source.tolerance or (provider.tolerance if signed_at else None)
+    if tolerance is not None:
+        moment = timestamp_of(scheme, request) if scheme is not None else None
+        check_age(moment or provider.moment(request), request.received_at, tolerance)
+
+
+def _fitting(provider: Provider, request: Request) -> Scheme:
+    """The scheme whose signature holds; of those in the request any may."""
+    present = [s for s in provider.schemes if s.header in request.headers]
+    if not present:
+        names = " nor ".join(sorted(provider.signature_headers))
+        either = "neither " if len(provider.signature_headers) > 1 else ""
+        raise Rejected(401, "signature_missing", f"{either}{names} is there")
+    refused: Rejected | None = None
+    for scheme in present:
+        try:
+            check(scheme, request, provider.keys(scheme), provider.ids(request))
+        except Rejected as error:
+            # A signature that does not fit says more than one that is of another kind.
+            if refused is None or error.code == "signature_mismatch":
+                refused = error
+        else:
+            return scheme
+    raise refused or Rejected(401, "signature_missing", "there is no signature")
+
+
+def check_conditions(source: Source, request: Request) -> None:
+    """
+    Check what the source asks of every request, before and beside any signature.
+
+    Raises:
+        Rejected: 401, or 403 for an address that may not send.
+    """
+    if source.allow_ips:
+        _check_address(source.allow_ips, request.client)
+    if source.token is not None:
+        _check_secret("token", request.query.get("token"), source.token, "the URL")
+    headers = request.headers
+    if source.basic is not None:
+        expected = "Basic " + b64encode(source.basic.encode()).decode()
+        _check_secret("authorization", headers.get("authorization"), expected)
+    if source.bearer is not None:
+        expected = f"Bearer {source.bearer}"
+        _check_secret("authorization", headers.get("authorization"), expected)
+    for name, value in source.require_headers.items():
+        _check_secret(f"header_{name.lower()}", headers.get(name.lower()), value)
+
+
+def check_age(moment: datetime | None, now: datetime, tolerance: timedelta) -> None:
+    """
+    Hold a request's time against the clock.
+
+    Raises:
+        Rejected: it has none, or it is too old or too early; the message says by how
+            much.
+    """
+    if moment is None:
+        message = "there is no timestamp, or it is not one that can be read"
+        raise Rejected(401, "timestamp_missing", message)
+    if not within(moment, now, tolerance):
+        off = (now - moment).total_seconds()
+        words = f"{abs(off):.0f} s {'old' if off > 0 else 'in the future'}"
+        limit = f"{tolerance.total_seconds():.0f} s"
+        message = f"the timestamp is {words}, tolerated are {limit}"
+        raise Rejected(401, "timestamp_out_of_range", message)
+
+
+def _check_secret(
+    what: str, given: str | None, expected: str, where: str = "the request"
+) -> None:
+    name = what.removeprefix("header_")
+    code = "header" if what.startswith("header_") else what
+    if given is None:
+        raise Rejected(401, f"{code}_missing", f"{where} has no {name}")
+    raw = given.encode("utf-8", "surrogateescape")
+    if not hmac.compare_digest(raw, expected.encode()):
+        message = f"{where}'s {name} is not the configured one"
+        raise Rejected(401, f"{code}_mismatch", message)
+
+
+def _check_address(allowed: tuple[str, ...], client: str) -> None:
+    try:
+        address = ip_address(client)
+    except ValueError:
+        address = None
+    mapped = getattr(address, "ipv4_mapped", None)
+    address = mapped or address
+    if address is None or not any(address in ip_network(net) for net in allowed):
+        message = f"requests from {client or 'an unknown address'} are not allowed"
+        raise Rejected(403, "address_not_allowed", message)
+
+
+def authorization_of(source: Source) -> Headers:
+    """The headers that satisfy the conditions, for being the sender."""
+    headers = {name.lower(): str(v) for name, v in source.require_headers.items()}
+    if source.basic is not None:
+        basic = b64encode(source.basic.encode()).decode()
+        headers["authorization"] = f"Basic {basic}"
+    if source.bearer is not None:
+        headers["authorization"] = f"Bearer {source.bearer}"
+    return headers

@@ -1,0 +1,35 @@
+"""Who a request is from, when proxies stand between (pure)."""
+
+from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """The networks; a single address is one, too."""
+    return tuple(ip_network(text) for text in texts)
+
+
+def client_address(peer: str, forwarded: str, proxies: Sequence[Network]) -> str:
+    """
+    The address of the client.
+
+    `forwarded` is `X-Forwarded-For`, to which every proxy adds whom it was asked by.
+    It is read from its end, and only as far as trusted proxies vouch for it: what is
+    before that anybody may have written.
+    """
+    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+    client = peer
+    while hops and _is_one_of(client, proxies):
+        client = hops.pop()
+    return client
+
+
+def _is_one_of(text: str, proxies: Sequence[Network]) -> bool:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(address in network for network in proxies)
