@@ -60,7 +60,8 @@ class App:
         self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
         pauses_changed = self.dispatcher.pauses_changed
-        self.api = Api(settings, store, wake, pauses_changed, self.senders.read)
+        again = self.intake.accept_again
+        self.api = Api(settings, store, wake, pauses_changed, self.senders.read, again)
         self.web: ASGIApp = create_app(self.hooks, self.health)
 
     @classmethod

@@ -15,14 +15,13 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from receiver import clock, logs
-from receiver.errors import Rejected, StoreError
+from receiver.errors import Conflict, Rejected, StoreError
 from receiver.expressions import context, event_fields
 from receiver.metrics import Metrics
 from receiver.models import (
@@ -37,21 +36,17 @@ from receiver.models import (
 from receiver.offload import LARGE_BYTES, beside
 from receiver.providers import Provider, provider_of
 from receiver.providers.body import parse
-from receiver.providers.kept import (
-    KEPT_REJECTED_BYTES,
-    kept_headers,
-    kept_query,
-    pieces,
-    rejection_of,
-)
+from receiver.providers.kept import kept_headers, kept_query
 from receiver.providers.senders import Senders
 from receiver.providers.verification import check_conditions, verify
+from receiver.refusals import Refusals
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
 from receiver.stores import Added, Store
 
-WAITING_REJECTIONS = 200
-REJECTIONS_EVERY_S = 0.25
+WEBHOOK, AGAIN = "webhook", "reverified"
+"""Where an event came from: a request, or one that was refused first."""
+
 HELPER_S = 10.0
 """For one large body in the helper process, its turn included; then 503."""
 
@@ -93,9 +88,7 @@ class Intake:
         self._wake = wake
         self._log = logs.get()
         self._pool: ProcessPoolExecutor | None = None
-        self._rejections: list[Rejection] = []
-        self._flusher: asyncio.Task[None] | None = None
-        self._closing = asyncio.Event()
+        self._refusals = Refusals(store, metrics)
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -110,9 +103,7 @@ class Intake:
         """Keep the rejections that wait, and end the helper process."""
         if self._pool is not None:
             self._end_pool(self._pool)
-        self._closing.set()
-        if self._flusher is not None:
-            await self._flusher
+        await self._refusals.close()
 
     def check_beginning(self, provider: Provider, request: Request) -> None:
         """
@@ -154,7 +145,7 @@ class Intake:
         try:
             understood = await self._understand(provider, request)
         except Rejected as rejected:
-            await self._refuse_signed(source, request, rejected)
+            await self._refusals.keep(provider, request, rejected)
             raise
         return await self._keep(source, request, understood, started)
 
@@ -180,10 +171,15 @@ class Intake:
             raise StoreError("the process for large bodies ended; try again") from error
 
     async def _keep(
-        self, source: Source, request: Request, understood: Understood, started: float
+        self,
+        source: Source,
+        request: Request,
+        understood: Understood,
+        started: float,
+        origin: str = WEBHOOK,
     ) -> Answer:
         reading, decision = understood.reading, decide(understood.opinions)
-        event = _event(source, request, reading)
+        event = _event(source, request, reading, origin)
         added = await self._store.add(event, decision, reading.facts)
         if added.created:
             self._metrics.accepted.labels(source.name).inc()
@@ -230,54 +226,50 @@ class Intake:
             ms=round((clock.monotonic() - started) * 1000, 2),
         )
 
+    # -- verifying again
+
+    async def accept_again(self, rejection: Rejection, *, dry_run: bool) -> Answer:
+        """
+        Verify a refused request by today's configuration, as of its arrival.
+
+        If it is right now, it is stored as the event it should have become.
+
+        Raises:
+            Rejected: it is still refused; nothing changes.
+            Conflict: it cannot be judged any more; the message says why.
+            StoreError: nothing was kept.
+        """
+        provider = self._senders.of(rejection.source)
+        if provider is None:
+            raise Conflict(f"there is no source {rejection.source!r} any more")
+        if len(rejection.body) < rejection.body_bytes:
+            raise Conflict("only the beginning of its body was kept")
+        request = Request(
+            rejection.headers,
+            rejection.query,
+            rejection.body,
+            rejection.received_at,
+            rejection.client,
+        )
+        check_conditions(provider.source, request, digested=True)
+        await beside(len(request.body), verify, provider, request)
+        understood = await self._understand(provider, request)
+        if dry_run:
+            return Answer("accepted")
+        started = clock.monotonic()
+        answer = await self._keep(provider.source, request, understood, started, AGAIN)
+        if answer.id is not None:
+            await self._store.rejection_accepted(rejection.id, answer.id)
+        return answer
+
     # -- refusing
 
     def _refuse(self, provider: Provider, request: Request, why: Rejected) -> Rejected:
-        """
-        Keep it soon; nobody waits for that, and what does not fit is not kept.
-
-        Returns the refusal with the status its sender understands.
-        """
-        source = provider.source
-        self._note_refusal(source, request, why)
-        if len(self._rejections) < WAITING_REJECTIONS:
-            body = request.body[:KEPT_REJECTED_BYTES]
-            self._rejections.append(rejection_of(source, request, why, body))
-        if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.create_task(self._keep_rejections_soon())
-        if why.status != 401:
+        """Returns the refusal with the status its sender understands."""
+        self._refusals.keep_soon(provider, request, why)
+        if why.status not in (401, 403) or provider.refused_status == 401:
             return why
         return Rejected(provider.refused_status, why.code, why.message)
-
-    async def _refuse_signed(
-        self, source: Source, request: Request, why: Rejected
-    ) -> None:
-        """A signed body we cannot read is kept whole before it is answered."""
-        self._note_refusal(source, request, why)
-        rejection = rejection_of(source, request, why, request.body)
-        await self._store.add_rejections([rejection])
-
-    def _note_refusal(self, source: Source, request: Request, why: Rejected) -> None:
-        self._metrics.rejected.labels(source.name, why.code).inc()
-        self._log.warning(
-            "event.rejected",
-            source=source.name,
-            code=why.code,
-            reason=why.message,
-            bytes=len(request.body),
-        )
-
-    async def _keep_rejections_soon(self) -> None:
-        while self._rejections:  # more may come while these are written
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REJECTIONS_EVERY_S):
-                    await self._closing.wait()
-            waiting, self._rejections = self._rejections, []
-            for piece in pieces(waiting):
-                try:
-                    await self._store.add_rejections(piece)
-                except StoreError as error:
-                    self._log.warning("rejections.not_kept", error=str(error))
 
     def _end_pool(self, pool: ProcessPoolExecutor) -> None:
         """Kill its process, which may be busy; the interpreter would wait for it."""
@@ -308,7 +300,7 @@ def understand(provider: Provider, request: Request, router: Router) -> Understo
             source=source,
             provider=provider.name,
             received_at=request.received_at,
-            origin="webhook",
+            origin=WEBHOOK,
         )
         visible = {"headers": dict(request.headers), "query": dict(request.query)}
         return context(fields, data, visible)
@@ -347,7 +339,7 @@ def _check_signature_is_there(provider: Provider, request: Request) -> None:
         raise Rejected(401, "signature_missing", message)
 
 
-def _event(source: Source, request: Request, reading: Reading) -> Event:
+def _event(source: Source, request: Request, reading: Reading, origin: str) -> Event:
     return Event(
         id="",
         source=source.name,
@@ -359,7 +351,7 @@ def _event(source: Source, request: Request, reading: Reading) -> Event:
         final=reading.final,
         occurred_at=reading.occurred_at,
         received_at=request.received_at,
-        origin="webhook",
+        origin=origin,
         headers=kept_headers(source, request.headers),
         query=kept_query(request.query),
         body=request.body,

@@ -228,9 +228,18 @@ class Step:
     reason: str = ""
 
 
+Carried = Literal["unsigned", "signed", "verified"]
+"""What a refused request had to show: nothing, a signature, or one that was right."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """A refused request, kept so that it can be understood."""
+    """
+    A refused request, kept so that it can be understood, and verified again.
+
+    `body` may be only the beginning of `body_bytes` bytes.  `event_id` is the event it
+    became when it was verified again.
+    """
 
     id: str
     source: str
@@ -241,6 +250,9 @@ class Rejection:
     query: Mapping[str, str]
     body: bytes
     body_bytes: int
+    carried: Carried = "signed"
+    client: str = ""
+    event_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ import pytest
 from receiver.errors import Rejected, StoreBusy, StoreError
 from receiver.ingest import (
     LONGEST_NAME,
-    WAITING_REJECTIONS,
     Intake,
     compare,
     understand,
@@ -21,14 +20,17 @@ from receiver.ingest import (
 from receiver.metrics import Metrics
 from receiver.models import Reading, Rejection, Request, Secret, State
 from receiver.providers import provider_of
-from receiver.providers.kept import (
+from receiver.providers.senders import Senders
+from receiver.refusals import (
     KEPT_HEADER_CHARS,
     KEPT_QUERY_CHARS,
-    KEPT_REJECTED_BYTES,
+    KEPT_SIGNED_BYTES,
+    KEPT_UNSIGNED_BYTES,
     KEPT_VALUE_CHARS,
+    WAITING,
+    WAITING_BYTES,
     pieces,
 )
-from receiver.providers.senders import Senders
 from receiver.routing import Router
 from receiver.settings import Route, Server, Settings, Source, StoreSettings
 from receiver.stores import EventFilter, Store, open_store
@@ -214,7 +216,7 @@ def test_rejections_are_kept_in_pieces():
 
 
 async def test_a_forged_body_is_kept_only_in_part_and_soon(desk):
-    forged = Request({}, {}, b"x" * (2 * KEPT_REJECTED_BYTES), NOW)
+    forged = Request({}, {}, b"x" * (2 * KEPT_UNSIGNED_BYTES), NOW)
 
     with pytest.raises(Rejected):
         await desk.intake.accept(SENDER, forged)
@@ -222,26 +224,54 @@ async def test_a_forged_body_is_kept_only_in_part_and_soon(desk):
 
     [kept] = await desk.store.rejections(source=None, limit=10)
     assert kept.code == "signature_missing"
-    assert kept.body == b"x" * KEPT_REJECTED_BYTES
-    assert kept.body_bytes == 2 * KEPT_REJECTED_BYTES
+    assert kept.carried == "unsigned"
+    assert kept.body == b"x" * KEPT_UNSIGNED_BYTES
+    assert kept.body_bytes == 2 * KEPT_UNSIGNED_BYTES
+
+
+async def test_a_signed_body_is_kept_whole_up_to_a_limit(desk):
+    signature = {"x-sora2-signature": "sha256=00"}
+    sizes = (KEPT_SIGNED_BYTES, KEPT_SIGNED_BYTES + 1)
+
+    for size in sizes:
+        with pytest.raises(Rejected):
+            await desk.intake.accept(SENDER, Request(signature, {}, bytes(size), NOW))
+    await desk.intake.close()
+
+    larger, whole = await desk.store.rejections(source=None, limit=10)
+    assert (whole.carried, len(whole.body)) == ("signed", KEPT_SIGNED_BYTES)
+    assert (len(larger.body), larger.body_bytes) == (KEPT_UNSIGNED_BYTES, sizes[1])
+
+
+async def test_what_waits_to_be_kept_of_forgeries_is_bounded_in_bytes(desk):
+    signature = {"x-sora2-signature": "sha256=00"}
+    large = Request(signature, {}, bytes(KEPT_SIGNED_BYTES), NOW)
+
+    for _ in range(20):
+        with pytest.raises(Rejected):
+            await desk.intake.accept(SENDER, large)
+    waiting = desk.intake._refusals.waiting
+    await desk.intake.close()
+
+    assert 1 <= waiting <= WAITING_BYTES // KEPT_SIGNED_BYTES
 
 
 async def test_a_flood_of_forgeries_is_counted_but_only_some_are_kept(desk):
-    for _ in range(WAITING_REJECTIONS + 50):
+    for _ in range(WAITING + 50):
         with pytest.raises(Rejected):
             await desk.intake.accept(SENDER, Request({}, {}, b"x", NOW))
-    waiting = len(desk.intake._rejections)
+    waiting = desk.intake._refusals.waiting
     await desk.intake.close()
 
     kept = await desk.store.rejections(source=None, limit=10_000)
     counted = desk.metrics.rejected.labels("sora2", "signature_missing")
-    assert waiting <= WAITING_REJECTIONS
-    assert len(kept) <= WAITING_REJECTIONS + 50
-    assert counted._value.get() == WAITING_REJECTIONS + 50
+    assert waiting <= WAITING
+    assert len(kept) <= WAITING + 50
+    assert counted._value.get() == WAITING + 50
 
 
 async def test_a_signed_body_that_cannot_be_read_is_kept_whole_at_once(desk):
-    sent = b"[" + b"1," * KEPT_REJECTED_BYTES
+    sent = b"[" + b"1," * KEPT_SIGNED_BYTES
 
     with pytest.raises(Rejected):
         await desk.intake.accept(SENDER, signed(sent))

@@ -4,6 +4,7 @@ Whether a request may come in: who asks, how it is signed, and when that was.
     address -> token -> basic, bearer, headers -> signature -> age
 """
 
+import hashlib
 import hmac
 from base64 import b64encode
 from datetime import datetime, timedelta
@@ -15,6 +16,9 @@ from receiver.providers.base import Provider
 from receiver.schemes import Scheme, check, timestamp_of
 from receiver.settings import Source
 from receiver.signatures import within
+
+DIGEST = "sha256:"
+"""What a digest of a credential begins with."""
 
 
 def verify(provider: Provider, request: Request) -> None:
@@ -56,9 +60,13 @@ def _fitting(provider: Provider, request: Request) -> Scheme:
     raise refused or Rejected(401, "signature_missing", "there is no signature")
 
 
-def check_conditions(source: Source, request: Request) -> None:
+def check_conditions(
+    source: Source, request: Request, *, digested: bool = False
+) -> None:
     """
     Check what the source asks of every request, before and beside any signature.
+
+    `digested` is for a request that was kept: of its credentials only digests are.
 
     Raises:
         Rejected: 401, or 403 for an address that may not send.
@@ -66,16 +74,11 @@ def check_conditions(source: Source, request: Request) -> None:
     if source.allow_ips:
         _check_address(source.allow_ips, request.client)
     if source.token is not None:
-        _check_secret("token", request.query.get("token"), source.token, "the URL")
-    headers = request.headers
-    if source.basic is not None:
-        expected = "Basic " + b64encode(source.basic.encode()).decode()
-        _check_secret("authorization", headers.get("authorization"), expected)
-    if source.bearer is not None:
-        expected = f"Bearer {source.bearer}"
-        _check_secret("authorization", headers.get("authorization"), expected)
-    for name, value in source.require_headers.items():
-        _check_secret(f"header_{name.lower()}", headers.get(name.lower()), value)
+        expected = digest(source.token) if digested else source.token
+        _check_secret("token", request.query.get("token"), expected, "the URL")
+    for name, value in authorization_of(source).items():
+        expected = digest(value) if digested else value
+        _check_secret(name, request.headers.get(name), expected)
 
 
 def check_age(moment: datetime | None, now: datetime, tolerance: timedelta) -> None:
@@ -98,10 +101,9 @@ def check_age(moment: datetime | None, now: datetime, tolerance: timedelta) -> N
 
 
 def _check_secret(
-    what: str, given: str | None, expected: str, where: str = "the request"
+    name: str, given: str | None, expected: str, where: str = "the request"
 ) -> None:
-    name = what.removeprefix("header_")
-    code = "header" if what.startswith("header_") else what
+    code = name if name in ("token", "authorization") else "header"
     if given is None:
         raise Rejected(401, f"{code}_missing", f"{where} has no {name}")
     raw = given.encode("utf-8", "surrogateescape")
@@ -122,8 +124,14 @@ def _check_address(allowed: tuple[str, ...], client: str) -> None:
         raise Rejected(403, "address_not_allowed", message)
 
 
+def digest(credential: str) -> str:
+    """What is kept of a credential somebody gave with a refused request."""
+    raw = credential.encode("utf-8", "surrogateescape")
+    return DIGEST + hashlib.sha256(raw).hexdigest()
+
+
 def authorization_of(source: Source) -> Headers:
-    """The headers that satisfy the conditions, for being the sender."""
+    """The headers that satisfy the conditions."""
     headers = {name.lower(): str(v) for name, v in source.require_headers.items()}
     if source.basic is not None:
         basic = b64encode(source.basic.encode()).decode()

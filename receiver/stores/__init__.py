@@ -160,8 +160,15 @@ class Reader(Protocol):
     async def attempts(self, delivery_id: str) -> Sequence[Attempt]: ...
 
     async def rejections(
-        self, *, source: str | None, limit: int, after: str | None = None
-    ) -> Sequence[Rejection]: ...
+        self,
+        *,
+        source: str | None,
+        code: str | None = None,
+        limit: int,
+        after: str | None = None,
+    ) -> Sequence[Rejection]:
+        """The newest first; `after` is the last id of the page before."""
+        ...
 
     async def rejection(self, rejection_id: str) -> Rejection:
         """Raises NotFound."""
@@ -210,7 +217,15 @@ class Store(Reader, Protocol):
         ...
 
     async def add_rejections(self, rejections: Sequence[Rejection]) -> None:
-        """Keep refused requests; the oldest make room.  Their own ids are ignored."""
+        """
+        Keep refused requests; the oldest of their kind make room.
+
+        Their own ids are ignored.
+        """
+        ...
+
+    async def rejection_accepted(self, rejection_id: str, event_id: str) -> None:
+        """Note which event a rejection became when it was verified again."""
         ...
 
     # -- delivering

@@ -8,7 +8,7 @@ here: commands read the store themselves.
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,7 +18,9 @@ from starlette.routing import Route
 
 from receiver import clock, logs, replay
 from receiver.delivery import ReadEvent
-from receiver.errors import Conflict, NotFound, ReceiverError, StoreError
+from receiver.errors import Conflict, NotFound, ReceiverError, Rejected, StoreError
+from receiver.ingest import Answer
+from receiver.models import Rejection
 from receiver.routing import Router
 from receiver.settings import Settings
 from receiver.stores import Store
@@ -28,6 +30,12 @@ MOST_IDS = 1_000
 """Ids in one request; whoever has more asks again."""
 
 Wake = Callable[[tuple[str, ...]], None]
+
+
+class AcceptAgain(Protocol):
+    """`Intake.accept_again`."""
+
+    async def __call__(self, rejection: Rejection, *, dry_run: bool) -> Answer: ...
 
 
 class Api:
@@ -40,7 +48,9 @@ class Api:
         wake: Wake,
         pauses_changed: Callable[[], Awaitable[None]],
         read: ReadEvent,
+        accept_again: AcceptAgain,
     ) -> None:
+        self._accept_again = accept_again
         self._read = read
         self._store = store
         self._wake = wake
@@ -60,6 +70,7 @@ class Api:
                 Route("/api/v1/status", self.status, methods=["GET"]),
                 Route("/api/v1/deliveries/cancel", self.cancel, methods=post),
                 Route("/api/v1/deliveries/move", self.move, methods=post),
+                Route("/api/v1/rejections/reverify", self.reverify, methods=post),
                 Route("/api/v1/replays", self.create_replay, methods=post),
                 Route("/api/v1/replays/{id}/events", self.replay_events, methods=post),
                 Route("/api/v1/destinations/{name}/pause", self.pause, methods=post),
@@ -100,6 +111,31 @@ class Api:
         self._wake((to,))
         fields = {"asked": len(ids), "to": to, "replay": replay_id}
         return _done("deliveries.moved", changed, **fields)
+
+    async def reverify(self, request: Request) -> Response:
+        """
+        `{"ids": [...], "dry_run": false}`: verify refused requests again.
+
+        Answers `{"results": [{"id", "status", "event_id" or "message"}]}`, where status is
+        accepted, duplicate, or the code of why it is still refused.
+        """
+        body = await _json(request)
+        dry_run = body.get("dry_run") is True
+        results: list[dict[str, object]] = []
+        for rejection_id in _ids(body, "ids"):
+            rejection = await self._store.rejection(rejection_id)
+            try:
+                answer = await self._accept_again(rejection, dry_run=dry_run)
+                found = {"status": answer.word, "event_id": answer.id}
+            except Rejected as error:
+                found = {"status": error.code, "message": error.message}
+            except Conflict as error:
+                found = {"status": "not_possible", "message": str(error)}
+            results.append({"id": rejection_id, **found})
+        accepted = sum(result["status"] == "accepted" for result in results)
+        if accepted and not dry_run:
+            _log("rejections.reverified", asked=len(results), accepted=accepted)
+        return JSONResponse({"results": results})
 
     async def create_replay(self, request: Request) -> Response:
         """`{"asked": {...}}`, kept as it is; `{"id": "rpl_..."}`."""

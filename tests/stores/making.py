@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from receiver.ledger import Ledger
 from receiver.models import (
     Attempt,
+    Carried,
     Claim,
     Decision,
     Delivery,
@@ -126,7 +127,11 @@ async def deliveries(
 
 
 def rejection(
-    body: bytes = b"{}", *, source: str = "sora2", at: datetime = NOW
+    body: bytes = b"{}",
+    *,
+    source: str = "sora2",
+    at: datetime = NOW,
+    carried: Carried = "signed",
 ) -> Rejection:
     return Rejection(
         id="",
@@ -138,6 +143,8 @@ def rejection(
         query={"a": "b"},
         body=body,
         body_bytes=len(body),
+        carried=carried,
+        client="203.0.113.7",
     )
 
 

@@ -372,6 +372,43 @@ async def test_the_oldest_rejections_make_room_by_size(store: Store, reader: Rea
     assert 1 <= (await reader.totals()).rejections < 10
 
 
+async def test_rubbish_without_a_signature_does_not_push_out_what_is_signed(
+    store: Store, reader: Reader
+):
+    for carried in ("verified", "signed"):
+        await store.add_rejections([rejection(b"mine", carried=carried)])
+
+    for _ in range(30):
+        rubbish = [rejection(b"rubbish", carried="unsigned") for _ in range(50)]
+        await store.add_rejections(rubbish)
+
+    kept = await reader.rejections(source=None, limit=10_000)
+    mine = [one.carried for one in kept if one.body == b"mine"]
+    assert mine == ["signed", "verified"]
+    assert 50 <= len(kept) < 1_500
+
+
+async def test_a_rejection_remembers_which_event_it_became(
+    store: Store, reader: Reader
+):
+    await store.add_rejections([rejection(b"1"), rejection(b"2")])
+    second, first = await reader.rejections(source=None, limit=10)
+    added = await store.add(event(), decision(), {})
+
+    await store.rejection_accepted(first.id, added.event_id)
+
+    assert (await reader.rejection(first.id)).event_id == added.event_id
+    assert (await reader.rejection(second.id)).event_id is None
+
+
+async def test_rejections_are_found_by_their_code(store: Store, reader: Reader):
+    await store.add_rejections([rejection(b"1")])
+
+    assert await reader.rejections(source=None, code="other", limit=10) == []
+    [found] = await reader.rejections(source=None, code="signature_mismatch", limit=10)
+    assert found.body == b"1"
+
+
 async def test_a_rejection_is_kept_as_it_came(store: Store, reader: Reader):
     given_rejection = rejection(EVERY_BYTE, source="kie")
 

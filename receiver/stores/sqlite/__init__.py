@@ -43,6 +43,7 @@ from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.names import add_decisions, add_names
 from receiver.stores.sqlite.reader import SqliteReader, connect
 from receiver.stores.sqlite.rows import (
+    CARRIED,
     DELIVERY_COLUMNS,
     STATE_NUMBERS,
     Row,
@@ -226,11 +227,17 @@ class SqliteStore(SqliteReader):
                 headers_to_text(rejection.headers),
                 rejection.body_bytes,
                 rejection.body,
+                CARRIED.index(rejection.carried),
+                rejection.client,
             )
             for rejection in rejections
         ]
         size = sum(len(row[5]) + len(row[6]) + len(row[8]) for row in rows)
         await self._write(writes.add_rejections, rows, size)
+
+    async def rejection_accepted(self, rejection_id: str, event_id: str) -> None:
+        row = (ids.number("evt", event_id), ids.number("rej", rejection_id))
+        await self._write(writes.rejections_accepted, row)
 
     # -- delivering
 

@@ -109,10 +109,15 @@ class SqliteReader:
             return await reads.attempts(self._reader, delivery_id)
 
     async def rejections(
-        self, *, source: str | None, limit: int, after: str | None = None
+        self,
+        *,
+        source: str | None,
+        code: str | None = None,
+        limit: int,
+        after: str | None = None,
     ) -> Sequence[Rejection]:
         async with translated():
-            return await reads.rejections(self._reader, source, limit, after)
+            return await reads.rejections(self._reader, source, code, limit, after)
 
     async def rejection(self, rejection_id: str) -> Rejection:
         async with translated():

@@ -40,7 +40,8 @@ from receiver.stores.sqlite.rows import (
 )
 
 _REJECTION_COLUMNS = (
-    "id, source, code, message, received_at, query, headers, body_bytes, body"
+    "id, source, code, message, received_at, query, headers, body_bytes, body, kind,"
+    " client, event_id"
 )
 _OLDEST_SCAN = 1_000
 """Overdue retries looked at before the oldest fresh delivery is taken as not there."""
@@ -201,11 +202,17 @@ async def attempts(db: aiosqlite.Connection, delivery_id: str) -> list[Attempt]:
 
 
 async def rejections(
-    db: aiosqlite.Connection, source: str | None, limit: int, after: str | None
+    db: aiosqlite.Connection,
+    source: str | None,
+    code: str | None,
+    limit: int,
+    after: str | None,
 ) -> list[Rejection]:
     conditions: Conditions = []
     if source is not None:
         conditions.append(("source = ?", (source,)))
+    if code is not None:
+        conditions.append(("code = ?", (code,)))
     if after is not None:
         conditions.append(("id < ?", (ids.number("rej", after),)))
     clause, values = _where(conditions)

@@ -10,6 +10,7 @@ from receiver import ids
 from receiver.clock import from_ms, to_ms
 from receiver.models import (
     Attempt,
+    Carried,
     Decision,
     Delivery,
     Event,
@@ -36,6 +37,7 @@ STATES = (
     State.UNKNOWN,
 )
 STATUSES = (Status.PENDING, Status.DELIVERED, Status.DEAD, Status.CANCELLED)
+CARRIED: tuple[Carried, ...] = ("unsigned", "signed", "verified")
 RESULTS = (
     Result.OK,
     Result.HTTP_STATUS,
@@ -151,7 +153,7 @@ def attempt_from_row(row: Row) -> Attempt:
 
 
 def rejection_from_row(row: Row) -> Rejection:
-    """From id, source, code, message, received_at, query, headers, body_bytes, body."""
+    """From the columns in the order of `reads.rejections`."""
     return Rejection(
         id=ids.public("rej", row[0]),
         source=row[1],
@@ -162,6 +164,9 @@ def rejection_from_row(row: Row) -> Rejection:
         headers=headers_from_text(row[6]),
         body_bytes=row[7],
         body=row[8],
+        carried=CARRIED[row[9]],
+        client=row[10],
+        event_id=ids.public("evt", row[11]) if row[11] is not None else None,
     )
 
 

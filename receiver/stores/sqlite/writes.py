@@ -20,8 +20,13 @@ from receiver.stores.sqlite.rows import RESULT_NUMBERS, STATUS_NUMBERS
 
 T = TypeVar("T")
 
-KEPT_REJECTIONS = 1_000
-KEPT_REJECTION_BYTES = 64 * 1024 * 1024
+KEPT_REJECTIONS = (
+    (300, 4 * 1024 * 1024),
+    (1_000, 64 * 1024 * 1024),
+    (1_000, 64 * 1024 * 1024),
+)
+"""How many of each kind, and how many bytes: unsigned rubbish cannot push out others."""
+
 KEPT_VARIANTS = 10
 
 
@@ -127,17 +132,30 @@ async def add_variants(
 async def add_rejections(
     connection: aiosqlite.Connection, items: Sequence[Sequence[tuple[Any, ...]]]
 ) -> Sequence[None]:
+    rows = [row for item in items for row in item]
     await connection.executemany(
-        f"INSERT INTO rejections VALUES ({_marks(9)})",
-        [row for rows in items for row in rows],
+        "INSERT INTO rejections (id, source, code, message, received_at, query, headers,"
+        f" body_bytes, body, kind, client) VALUES ({_marks(11)})",
+        rows,
     )
-    await connection.execute(
-        "DELETE FROM rejections WHERE id IN (SELECT id FROM ("
-        "  SELECT id, row_number() OVER newest AS place,"
-        "  sum(length(body) + length(headers) + length(query)) OVER newest AS bytes"
-        " FROM rejections"
-        "  WINDOW newest AS (ORDER BY id DESC)) WHERE place > ? OR bytes > ?)",
-        (KEPT_REJECTIONS, KEPT_REJECTION_BYTES),
+    for kind in {row[9] for row in rows}:  # each makes room for its own kind only
+        await connection.execute(
+            "DELETE FROM rejections WHERE id IN (SELECT id FROM ("
+            "  SELECT id, row_number() OVER newest AS place,"
+            "  sum(length(body) + length(headers) + length(query)) OVER newest AS bytes"
+            "  FROM rejections WHERE kind = ?"
+            "  WINDOW newest AS (ORDER BY id DESC)) WHERE place > ? OR bytes > ?)",
+            (kind, *KEPT_REJECTIONS[kind]),
+        )
+    return [None] * len(items)
+
+
+async def rejections_accepted(
+    connection: aiosqlite.Connection, items: Sequence[tuple[int, int]]
+) -> Sequence[None]:
+    """Note which event a rejection became: (event, rejection) each."""
+    await connection.executemany(
+        "UPDATE rejections SET event_id = ? WHERE id = ?", items
     )
     return [None] * len(items)
 
