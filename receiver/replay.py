@@ -26,30 +26,31 @@ async def opinions_today(
 ) -> list[Opinion]:
     """What today's routes say of a stored event."""
     full = await read(event)
+    return router.opinions(full.source, full.type, lambda: context_of(full))
 
-    def build() -> Any:
-        reading = Reading(
-            key=full.key,
-            type=full.type,
-            subject=full.subject,
-            state=full.state,
-            final=full.final,
-            occurred_at=full.occurred_at,
-            result_urls=full.result_urls,
-            expires_at=full.expires_at,
-        )
-        fields = event_fields(
-            reading,
-            id=full.id,
-            source=full.source,
-            provider=full.provider,
-            received_at=full.received_at,
-            origin=full.origin,
-        )
-        request = {"headers": dict(full.headers), "query": dict(full.query)}
-        return context(fields, full.data, request)
 
-    return router.opinions(full.source, full.type, build)
+def context_of(full: Event) -> Any:
+    """What expressions see of a stored event that was read."""
+    reading = Reading(
+        key=full.key,
+        type=full.type,
+        subject=full.subject,
+        state=full.state,
+        final=full.final,
+        occurred_at=full.occurred_at,
+        result_urls=full.result_urls,
+        expires_at=full.expires_at,
+    )
+    fields = event_fields(
+        reading,
+        id=full.id,
+        source=full.source,
+        provider=full.provider,
+        received_at=full.received_at,
+        origin=full.origin,
+    )
+    request = {"headers": dict(full.headers), "query": dict(full.query)}
+    return context(fields, full.data, request)
 
 
 async def add(

@@ -30,7 +30,7 @@ _COMMANDS = {
         "sign a sample as the provider would, and post it",
     ),
     "events": ("receiver.cli.events", "list and show what was accepted"),
-    "explain": ("receiver.cli.events", "why an event went where it went"),
+    "explain": ("receiver.cli.explaining", "why an event went where it went"),
     "deliveries": ("receiver.cli.deliveries", "list, show, retry, cancel, move"),
     "destinations": ("receiver.cli.destinations", "list, pause, resume, test"),
     "rejections": (

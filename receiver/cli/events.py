@@ -1,4 +1,4 @@
-"""events and explain: what was accepted, and why it went where it went."""
+"""events: what was accepted."""
 
 import sys
 from pathlib import Path
@@ -19,16 +19,9 @@ from receiver.cli.output import as_json, emit_json, facts, plain, readable, tabl
 from receiver.models import Delivery
 from receiver.providers.kept import shown_headers
 from receiver.providers.senders import Senders
-from receiver.routing import Opinion, Router, decide
 from receiver.stores import DeliveryFilter, EventFilter, Reader, StoredEvent
 
 MOST_DELIVERIES = 1_000
-WORDS = {
-    "matched": "matched",
-    "type": "another type",
-    "when": "its condition is false",
-    "failed": "its condition failed",
-}
 
 
 @click.group()
@@ -134,15 +127,15 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
         if raw:
             sys.stdout.buffer.write(stored.event.body)
             return
-        deliveries = await _deliveries(reader, event_id)
+        deliveries = await deliveries_of(reader, event_id)
         variants = await reader.variants(event_id)
     if json_:
         senders = Senders(settings.sources.values())
         described = as_plain(senders, stored, body=True)
         emit_json({**described, "deliveries": deliveries, "variants": variants})
         return
-    _show_facts(stored)
-    _show_deliveries(deliveries)
+    show_facts(stored)
+    show_deliveries(deliveries)
     for variant in variants:
         click.secho(
             f"\nbody of a {variant.kind}, received {variant.received_at}", bold=True
@@ -150,49 +143,6 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
         click.echo(_readable(variant.body))
     click.secho("\nbody", bold=True)
     click.echo(_readable(stored.event.body))
-
-
-@click.command()
-@click.argument("event_id", metavar="EVENT")
-@as_json
-@click.pass_obj
-@waits
-async def explain(config: Path | None, event_id: str, json_: bool) -> None:
-    """
-    Why an event did, or did not, go to each destination: what was decided when it
-    came, what became of that, and what today's configuration would decide.
-
-    \b
-    Examples:
-      receiver explain evt_0123456789abcdef
-    """
-    from receiver.replay import opinions_today
-
-    settings = settings_of(config)
-    async with looking(settings) as reader:
-        stored = await reader.event(event_id)
-        deliveries = await _deliveries(reader, event_id)
-    senders = Senders(settings.sources.values())
-    router = Router(settings.routes)
-    today = await opinions_today(router, senders.read, stored.event)
-    if json_:
-        emit_json(_explained(senders, stored, deliveries, today))
-        return
-    _show_facts(stored)
-    click.secho("\nwhen it came", bold=True)
-    decided = [(name, WORDS[verdict]) for name, verdict in stored.decision.routes]
-    if decided:
-        table(("ROUTE", "SAID"), decided)
-    if not stored.decision.destinations:
-        click.echo("it matched no route: stored, and sent nowhere")
-    _show_deliveries(deliveries)
-    click.secho("\ntoday's configuration would say", bold=True)
-    if today:
-        table(
-            ("ROUTE", "SAID", "CONDITION"),
-            [(o.route.name, WORDS[o.verdict], o.detail or o.route.when) for o in today],
-        )
-    click.echo(f"and send it to: {', '.join(decide(today).destinations) or 'nothing'}")
 
 
 def as_plain(senders: Senders, stored: StoredEvent, *, body: bool) -> dict[str, Any]:
@@ -205,36 +155,13 @@ def as_plain(senders: Senders, stored: StoredEvent, *, body: bool) -> dict[str, 
     return {**event, "facts": dict(stored.facts), "decision": plain(stored.decision)}
 
 
-async def _deliveries(reader: Reader, event_id: str) -> list[Delivery]:
+async def deliveries_of(reader: Reader, event_id: str) -> list[Delivery]:
     where = DeliveryFilter(event_id=event_id)
     found = await reader.deliveries(where, limit=MOST_DELIVERIES, newest_first=False)
     return list(found)
 
 
-def _explained(
-    senders: Senders,
-    stored: StoredEvent,
-    deliveries: list[Delivery],
-    today: list[Opinion],
-) -> dict[str, Any]:
-    return {
-        "event": as_plain(senders, stored, body=False),
-        "decided": stored.decision,
-        "deliveries": deliveries,
-        "today": [
-            {
-                "route": o.route.name,
-                "verdict": o.verdict,
-                "when": o.route.when,
-                "detail": o.detail,
-            }
-            for o in today
-        ],
-        "today_destinations": decide(today).destinations,
-    }
-
-
-def _show_facts(stored: StoredEvent) -> None:
+def show_facts(stored: StoredEvent) -> None:
     event = stored.event
     facts(
         [
@@ -251,7 +178,7 @@ def _show_facts(stored: StoredEvent) -> None:
     )
 
 
-def _show_deliveries(deliveries: list[Delivery]) -> None:
+def show_deliveries(deliveries: list[Delivery]) -> None:
     click.secho("\ndeliveries", bold=True)
     if not deliveries:
         click.echo("none")

@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import click
 
 from receiver.cli.common import check_name, program, settings_of
-from receiver.cli.output import as_json, emit_json, facts, plural, table
+from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
+from receiver.cli.trying import notes
 from receiver.errors import Problem, SettingsError, StoreUnusable
 from receiver.settings import DEFAULT_FILE, Settings, Source
 from receiver.stores import sqlite_path
@@ -70,8 +71,10 @@ def check(config: Path | None, json_: bool) -> None:
             raise
         emit_json({"problems": error.problems})
         sys.exit(2)
+    noted = notes(settings)
     if json_:
-        emit_json(_summary(settings))
+        told = [{"key": key, "message": message} for key, message in noted]
+        emit_json({**_summary(settings), "notes": told})
         return
     click.echo(f"{settings.file}: no problems\n")
     table(
@@ -90,6 +93,8 @@ def check(config: Path | None, json_: bool) -> None:
     )
     if not settings.routes:
         click.secho("\nno route: events are stored and go nowhere", fg="yellow")
+    for key, message in noted:
+        click.secho(f"\nnote: {key}: {clean(message)}", fg="yellow")
 
 
 def _checked(config: Path | None) -> Settings:

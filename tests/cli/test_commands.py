@@ -8,6 +8,7 @@ import sys
 import httpx
 from aiohttp import web
 
+from tests.making import sample
 from tests.serving import SECRET, serving
 from tests.web.wire import event, post
 
@@ -67,7 +68,7 @@ async def test_what_is_sent_is_told_in_a_line(place):
     assert odd.startswith("400 missing_batch_id")
     assert listed.startswith("400 malformed_body")
     assert invented == ""
-    assert "no sample 'batch.lost'; there are: batch.created" in err
+    assert "no sample 'batch.lost'; there are: as-sent, batch.completed, " in err
 
 
 async def test_a_batch_id_that_no_header_can_hold_is_refused(place):
@@ -204,6 +205,44 @@ async def test_an_explanation_says_what_each_route_decided_and_would_today(place
     assert found["decided"]["routes"] == [["all", "matched"], ["big", "when"]]
     assert found["today_destinations"] == ["app", "spare"]
     assert [r["verdict"] for r in found["today"]] == ["matched", "matched"]
+
+
+async def test_an_explanation_says_which_part_of_a_condition_is_false(place):
+    event_id = await place.accepted()
+    toml = place.folder / "receiver.toml"
+    before = toml.read_text()
+    toml.write_text(
+        before.replace("> 5000", "> 5 && event.final && data.lost == 1 && !event.final")
+    )
+    try:
+        out, _ = await place.run("explain", event_id)
+        found = await place.json("explain", event_id)
+    finally:
+        toml.write_text(before)
+
+    assert "the condition of big" in out
+    [parts] = [r["operands"] for r in found["today"] if r["operands"]]
+    values = [part["value"].partition(":")[0] for part in parts]
+    assert values == ["true", "true", "failed", "false"]
+    assert parts[1]["text"] == "event.final"
+
+
+async def test_what_did_not_come_yet_can_be_explained(place):
+    (place.folder / "next.json").write_bytes(sample("batch.completed", "bat_next"))
+    (place.folder / "odd.json").write_bytes(b"{}")
+
+    out, _ = await place.run("explain", "--source", "sora2", "--file", "next.json")
+    found = await place.json("explain", "--source", "sora2", "--file", "next.json")
+    _, err = await place.run(
+        "explain", "--source", "sora2", "--file", "odd.json", code=1
+    )
+    _, usage = await place.run("explain", code=2)
+
+    assert "bat_next" in out
+    assert found["today_destinations"] == ["app"]
+    assert "deliveries" not in found
+    assert "it would be refused, 400 missing_batch_id" in err
+    assert "name an event, or give --source and --file" in usage
 
 
 async def test_refused_requests_are_listed_and_shown(place):

@@ -1,0 +1,184 @@
+"""explain: why an event went where it went, and where it would go today."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from receiver import clock
+from receiver.cli.common import looking, settings_of, waits
+from receiver.cli.events import as_plain, deliveries_of, show_deliveries, show_facts
+from receiver.cli.output import as_json, clean, emit_json, facts, table
+from receiver.cli.serving import find_source
+from receiver.errors import Rejected
+from receiver.expressions import ExpressionError, compile_condition
+from receiver.models import Decision, Event, Request
+from receiver.operands import operands
+from receiver.providers import provider_of
+from receiver.providers.body import parse
+from receiver.providers.senders import Senders
+from receiver.replay import context_of, opinions_today
+from receiver.routing import Opinion, Router, decide
+from receiver.settings import Settings
+from receiver.stores import StoredEvent
+
+WORDS = {
+    "matched": "matched",
+    "type": "another type",
+    "when": "its condition is false",
+    "failed": "its condition failed",
+}
+
+
+@click.command()
+@click.argument("event_id", metavar="[EVENT]", default="")
+@click.option("--source", help="Instead: as if this source had sent --file.")
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    help="The body of an event that did not come yet; - is standard input.",
+)
+@click.option(
+    "--header", "headers", multiple=True, help='A header of that, "Name: value".'
+)
+@as_json
+@click.pass_obj
+@waits
+async def explain(
+    config: Path | None,
+    event_id: str,
+    source: str | None,
+    file: Path | None,
+    headers: tuple[str, ...],
+    json_: bool,
+) -> None:
+    """
+    Why an event went, or did not go, to each destination.
+
+    What was decided when it came, what became of that, and what today's configuration
+    would decide: every route, and every part of its condition with its value.
+
+    \b
+    Examples:
+      receiver explain evt_0123456789abcdef
+      receiver explain --source sora2 --file body.json
+      receiver explain --source github --file push.json --header "X-GitHub-Event: push"
+    """
+    settings = settings_of(config)
+    if bool(event_id) == bool(source and file):
+        raise click.UsageError("name an event, or give --source and --file")
+    senders = Senders(settings.sources.values())
+    router = Router(settings.routes)
+    if source and file:
+        event = _not_yet_received(settings, source, file, headers)
+        stored, deliveries = StoredEvent(event, Decision((), ()), 0, {}), None
+    else:
+        async with looking(settings) as reader:
+            stored = await reader.event(event_id)
+            deliveries = await deliveries_of(reader, event_id)
+        event = stored.event
+    today = await opinions_today(router, senders.read, event)
+    context = context_of(await senders.read(event))
+    parts = {o.route.name: _parts(o, context) for o in today}
+    if json_:
+        known = {"decided": stored.decision, "deliveries": deliveries}
+        emit_json(
+            {
+                "event": as_plain(senders, stored, body=False),
+                **(known if deliveries is not None else {}),
+                "today": [_plain(o, parts[o.route.name]) for o in today],
+                "today_destinations": decide(today).destinations,
+            }
+        )
+        return
+    show_facts(stored)
+    if deliveries is not None:
+        _show_decided(stored)
+        show_deliveries(deliveries)
+    _show_today(today, parts, had_come=deliveries is not None)
+
+
+def _not_yet_received(
+    settings: Settings, source: str, file: Path, headers: tuple[str, ...]
+) -> Event:
+    """The event this body would become if it were authentic."""
+    provider = provider_of(find_source(settings, source))
+    body = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+    pairs = (header.partition(":") for header in headers)
+    named = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    now = clock.now()
+    try:
+        reading = provider.read(Request(named, {}, body, now), parse(body))
+    except Rejected as refused:
+        message = f"it would be refused, {refused.status} {refused.code}: {refused}"
+        raise click.ClickException(message) from None
+    return Event(
+        id="",
+        source=source,
+        provider=provider.name,
+        key=reading.key,
+        type=reading.type,
+        subject=reading.subject,
+        state=reading.state,
+        final=reading.final,
+        occurred_at=reading.occurred_at,
+        received_at=now,
+        origin="webhook",
+        headers=named,
+        query={},
+        body=body,
+        result_urls=reading.result_urls,
+        expires_at=reading.expires_at,
+    )
+
+
+def _parts(opinion: Opinion, context: Any) -> list[tuple[str, str]]:
+    """Every operand of a condition with its value; nothing where there is just one."""
+    if opinion.verdict == "type" or opinion.route.when is None:
+        return []
+    found = operands(opinion.route.when)
+    return [(part, _value(part, context)) for part in found] if len(found) > 1 else []
+
+
+def _value(part: str, context: Any) -> str:
+    try:
+        return "true" if compile_condition(part).holds(context) else "false"
+    except ExpressionError as error:
+        return f"failed: {error}"
+
+
+def _plain(opinion: Opinion, parts: list[tuple[str, str]]) -> dict[str, object]:
+    return {
+        "route": opinion.route.name,
+        "verdict": opinion.verdict,
+        "when": opinion.route.when,
+        "detail": opinion.detail,
+        "operands": [{"text": text, "value": value} for text, value in parts],
+    }
+
+
+def _show_decided(stored: StoredEvent) -> None:
+    click.secho("\nwhen it came", bold=True)
+    decided = [(name, WORDS[verdict]) for name, verdict in stored.decision.routes]
+    if decided:
+        table(("ROUTE", "SAID"), decided)
+    if not stored.decision.destinations:
+        click.echo("it matched no route: stored, and sent nowhere")
+
+
+def _show_today(
+    today: list[Opinion], parts: dict[str, list[tuple[str, str]]], *, had_come: bool
+) -> None:
+    click.secho("\ntoday's configuration would say", bold=True)
+    if today:
+        table(
+            ("ROUTE", "SAID", "CONDITION"),
+            [(o.route.name, WORDS[o.verdict], o.detail or o.route.when) for o in today],
+        )
+    for name, operands_ in parts.items():
+        if operands_:
+            click.echo(f"\nthe condition of {clean(name)}")
+            facts((value, text) for text, value in operands_)
+    would = "and send it to" if had_come or today else "it would be sent to"
+    click.echo(f"{would}: {', '.join(decide(today).destinations) or 'nothing'}")
