@@ -20,6 +20,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from receiver import logs
+from receiver.child import kill_all
 from receiver.destinations import TYPES, Destination
 from receiver.dispatcher import Dispatcher
 from receiver.errors import Problem, SettingsError, StoreError
@@ -283,6 +284,7 @@ def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
         if (
             stop.is_set()
         ):  # asked twice: what is unfinished is done after the next start
+            kill_all()
             os._exit(1)
         stop.set()
 

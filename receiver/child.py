@@ -1,16 +1,16 @@
 """
-Child processes that can be killed, with all they started, at any moment.
+Child processes that can be stopped or killed, with all they started, at any moment.
 
 `Child` is one process; `Worker` is one that is asked and answers in frames, again and
 again; `Pool` keeps some workers warm.  Each child leads a session of its own: a
 Ctrl-C on our terminal does not reach it, and it can be killed as a group.
 
-What a child prints goes to our standard error, unread: output in any amount costs us
-no memory, none is lost in a crash, and a child that prints waits for nobody here.
-Its standard input is empty.
+Unless its starter wants otherwise, a child's standard input is empty, and what it
+prints goes to our standard error, unread: output in any amount costs us no memory,
+none is lost in a crash, and a child that prints waits for nobody here.
 
-A child learns of our death from its socket (a worker ends its own group then).  Linux
-could kill it for us (PR_SET_PDEATHSIG), but it alone, and not what it started.
+A worker learns of our death from its socket, and ends its own group then.  Linux could
+kill any child for us (PR_SET_PDEATHSIG), but it alone, and not what it started.
 """
 
 import asyncio
@@ -20,13 +20,16 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
+from weakref import WeakSet
 
-from receiver import frames
+from receiver import clock, frames
 from receiver.frames import Frame
 
 IDLE_S = 300.0
@@ -38,7 +41,12 @@ GRACE_S = 3.0
 LARGEST_ANSWER = 1 << 20
 """Bytes; a worker that answers more is not speaking our language."""
 
+POLL_S = 0.05
+"""Seconds between looks at whether a group that was asked to end has done so."""
+
 _STDERR = 2
+
+_children: "WeakSet[Child]" = WeakSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +69,47 @@ class Child:
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
+        self._spared_until = 0.0
         self._loop = asyncio.get_running_loop()
         self.ending: asyncio.Future[Ending] = self._loop.create_future()
         """Done when the process has ended; what it left in its group is dead then."""
         threading.Thread(
             target=self._wait, name=f"child-{self.pid}", daemon=True
         ).start()
+        _children.add(self)
 
     @classmethod
-    def start(cls, argv: Sequence[str], pass_fds: Sequence[int] = ()) -> Self:
+    def start(
+        cls,
+        argv: Sequence[str],
+        pass_fds: Sequence[int] = (),
+        *,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int = _STDERR,
+        stderr: int = _STDERR,
+        environment: Mapping[str, str | bytes] | None = None,
+        folder: Path | None = None,
+    ) -> Self:
         """
         Run a program.  Never waits, so no cancellation can come in between.
+
+        It has our environment and folder unless it is given others.
 
         Raises:
             OSError: it could not be started.
         """
         process = subprocess.Popen(  # noqa: S603 (no shell; who configures, chooses)
             argv,
-            stdin=subprocess.DEVNULL,
-            stdout=_STDERR,
-            stderr=_STDERR,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             pass_fds=pass_fds,
+            env=environment,
+            cwd=folder,
             start_new_session=True,
         )
+        with suppress(OSError):  # Linux: when memory is short, end it and not us
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text("500")
         try:
             return cls(process)
         except RuntimeError:  # no thread can be started, so nobody would notice its end
@@ -105,26 +131,62 @@ class Child:
 
         Out of reach is only what made itself an orphan in a session of its own.
         """
+        self._kill(frozenset())
+
+    async def stop(self, grace_s: float) -> None:
+        """
+        SIGTERM for all that `kill` would kill, and SIGKILL for what is left of it.
+
+        Returns when it has ended, which takes little more than `grace_s`.  Cancelled
+        meanwhile, it kills at once.
+        """
         if not self.alive:
             return
-        relatives = list(_relatives(self.pid))
-        self._kill_group()
-        for pid in relatives:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        family = _family(self.pid)
+        self._spared_until = clock.monotonic() + grace_s
+        self._signal_group(signal.SIGTERM)
+        for relative in family:
+            if relative.group != self.pid:
+                relative.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait({self.ending}, timeout=grace_s)
+        finally:
+            self._kill(family)
+        await asyncio.wait({self.ending}, timeout=GRACE_S)
 
-    def _kill_group(self) -> None:
+    def _kill(self, known: AbstractSet["_Process"]) -> None:
+        self._spared_until = 0.0
+        if self.alive:
+            family = _family(self.pid, known)
+            self._signal_group(signal.SIGKILL)
+        else:  # its number may be another's already
+            family = _family(None, known) if known else set()
+        for relative in family:
+            relative.signal(signal.SIGKILL)
+
+    def _signal_group(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+            os.killpg(self.pid, number)
+
+    def _group(self) -> set["_Process"]:
+        return {process for process in _processes() if process.group == self.pid}
 
     def _wait(self) -> None:
         ending = Ending(self._process.wait())
+        while clock.monotonic() < self._spared_until and self._group():
+            time.sleep(POLL_S)  # what it started may still be putting things in order
         with suppress(RuntimeError):  # the loop is closed: nobody wants to know
             self._loop.call_soon_threadsafe(self._settle, ending)
 
     def _settle(self, ending: Ending) -> None:
-        self._kill_group()
+        self._signal_group(signal.SIGKILL)
         self.ending.set_result(ending)
+
+
+def kill_all() -> None:
+    """Kill every child there is: for a process that ends without waiting for them."""
+    for child in list(_children):
+        child.kill()
 
 
 class Worker:
@@ -275,25 +337,63 @@ class Pool:
             timer.cancel()
 
 
-def _relatives(pid: int) -> Iterator[int]:
-    """Processes of the session that `pid` leads and its descendants, where /proc is."""
-    family = {pid}
-    stats = list(_stats())
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """A process as /proc/PID/stat has it; its number and its start tell it apart."""
+
+    pid: int
+    parent: int = field(compare=False)
+    group: int = field(compare=False)
+    session: int = field(compare=False)
+    started: int
+
+    def signal(self, number: int) -> None:
+        """Send a signal, unless the number has become another's."""
+        with suppress(ProcessLookupError, PermissionError):
+            if _process(self.pid) == self:
+                os.kill(self.pid, number)
+
+
+def _family(
+    leader: int | None, known: AbstractSet[_Process] = frozenset()
+) -> set[_Process]:
+    """Who is in the leader's session, or descends from it or from those known."""
+    everyone = set(_processes())
+    found = everyone & known
     grown = True
     while grown:
-        found = {
-            child
-            for child, parent, session in stats
-            if child not in family and (parent in family or session == pid)
+        parents = {leader, *(process.pid for process in found)}
+        more = {
+            process
+            for process in everyone - found
+            if process.pid != leader
+            and (process.parent in parents or process.session == leader)
         }
-        family |= found
-        yield from found
-        grown = bool(found)
+        found |= more
+        grown = bool(more)
+    return found
 
 
-def _stats() -> Iterator[tuple[int, int, int]]:
-    """Process, parent and session ids, of `/proc/PID/stat` (proc_pid_stat(5))."""
-    for file in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
-            fields = file.read_bytes().rpartition(b")")[2].split()
-            yield int(file.parent.name), int(fields[1]), int(fields[3])
+def _processes() -> Iterator[_Process]:
+    """All there are, where there is /proc."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        process = _process(int(folder.name))
+        if process is not None:
+            yield process
+
+
+def _process(pid: int) -> _Process | None:
+    """
+    One process, of `/proc/PID/stat` (proc_pid_stat(5)); None if it has ended.
+
+    A zombie has ended.  Where nobody waits for orphans it is there for ever.
+    """
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    values = text.rpartition(b")")[2].split()
+    if values[0] in (b"Z", b"X"):
+        return None
+    parent, group, session, started = (int(values[i]) for i in (1, 2, 3, 19))
+    return _Process(pid, parent, group, session, started)

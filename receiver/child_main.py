@@ -278,8 +278,6 @@ def _prepare() -> None:
         after_in_parent=_unblock,
         after_in_child=_forked,
     )
-    with suppress(OSError):  # Linux: when memory is short, end us and not the parent
-        Path("/proc/self/oom_score_adj").write_text("500")
 
 
 def _go_on(_number: int, _frame: object) -> None:

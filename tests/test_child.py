@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from receiver.child import Child, Ending, Pool
+from receiver.child import Child, Ending, Pool, kill_all
 from receiver.frames import Frame
 from tests.processes import Fifo, ended
 
@@ -119,6 +119,73 @@ async def test_what_a_child_prints_goes_to_our_standard_error(
     printed = capfd.readouterr()
 
     assert (printed.out, printed.err) == ("", "out\nerr\n")
+
+
+async def test_a_process_that_is_stopped_may_end_by_itself(tmp_path: Path):
+    fifo = Fifo(tmp_path / "fifo")
+    script = f"trap 'exit 5' TERM; echo > {fifo.path}; while :; do sleep 0.01; done"
+    child = Child.start(["sh", "-c", script])
+    await fifo.told()
+
+    await child.stop(20)
+
+    assert await child.ending == Ending(5)
+
+
+async def test_a_process_that_does_not_stop_is_killed(tmp_path: Path):
+    fifo = Fifo(tmp_path / "fifo")
+    script = f"trap '' TERM; echo > {fifo.path}; while :; do sleep 0.01; done"
+    child = Child.start(["sh", "-c", script])
+    await fifo.told()
+
+    await child.stop(0.1)
+
+    assert await child.ending == Ending(-signal.SIGKILL)
+
+
+async def test_a_process_that_ended_can_be_stopped_in_vain():
+    child = Child.start(["true"])
+    await child.ending
+
+    await child.stop(20)
+
+    assert await child.ending == Ending(0)
+
+
+async def test_all_processes_can_be_killed_at_once():
+    children = [Child.start(["sleep", "1000"]) for _ in range(3)]
+
+    kill_all()
+
+    endings = [await child.ending for child in children]
+    assert endings == [Ending(-signal.SIGKILL)] * 3
+
+
+async def test_when_memory_is_short_a_child_is_ended_before_us(tmp_path: Path):
+    go = Fifo(tmp_path / "go")
+    child = Child.start(["sh", "-c", f"read _ < {go.path}"])
+
+    score = int(Path(f"/proc/{child.pid}/oom_score_adj").read_text())
+
+    go.tell()
+    await child.ending
+    assert score == 500
+
+
+async def test_a_child_has_the_environment_and_the_folder_it_is_given(tmp_path: Path):
+    program = (
+        "import os, sys; "
+        "sys.exit((os.environ.get('A'), 'PATH' in os.environ, os.getcwd())"
+        " != ('b', False, sys.argv[1]))"
+    )
+
+    child = Child.start(
+        [sys.executable, "-c", program, str(tmp_path)],
+        environment={"A": b"b"},
+        folder=tmp_path,
+    )
+
+    assert await child.ending == Ending(0)
 
 
 @pytest.mark.parametrize(
