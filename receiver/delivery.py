@@ -50,11 +50,19 @@ async def _send(
     try:
         async with asyncio.timeout(seconds):
             return await destination.send(parcel)
-    except TimeoutError:
-        return Outcome(Result.TIMEOUT, f"no answer within {seconds:g} s")
+    except TimeoutError as error:
+        said = _said_until(error.__cause__)
+        return Outcome(Result.TIMEOUT, f"no answer within {seconds:g} s", response=said)
     except Exception as error:  # noqa: BLE001 (see below)
         # A destination that raises has a fault of its own; the delivery must survive it.
         logs.get().exception("delivery.fault", destination=settings.name)
         return Outcome(
             Result.ERROR, f"fault in the destination ({type(error).__name__})"
         )
+
+
+def _said_until(cancelled: BaseException | None) -> str:
+    """What a destination that was cut off has to tell of the other side."""
+    if not isinstance(cancelled, asyncio.CancelledError):
+        return ""
+    return next((text for text in cancelled.args if isinstance(text, str)), "")

@@ -37,7 +37,8 @@ class Destination(Protocol):
 
     `send` makes one attempt and names its outcome.  It never raises for what the
     other side did; it may take as long as it likes, for the caller cancels it at the
-    settings' `timeout`, and then it must leave nothing behind that still runs.
+    settings' `timeout`, and then it must leave nothing behind that still runs.  What
+    the other side had said until then may be the argument of its `CancelledError`.
     """
 
     needs_reading: ClassVar[bool]
