@@ -77,6 +77,9 @@ TYPES: Mapping[str, DestinationType] = {
     "python": DestinationType(
         "receiver.destinations.python", "PythonSettings", "Python"
     ),
+    "command": DestinationType(
+        "receiver.destinations.command", "CommandSettings", "Command"
+    ),
 }
 
 

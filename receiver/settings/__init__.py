@@ -1,6 +1,6 @@
 """The configuration: `receiver.toml` and the environment, read once, judged whole."""
 
-from receiver.settings.fields import option
+from receiver.settings.fields import Argv, option, suggest
 from receiver.settings.load import DEFAULT_FILE, load
 from receiver.settings.model import (
     DestinationSettings,
@@ -15,6 +15,7 @@ from receiver.settings.model import (
 
 __all__ = [
     "DEFAULT_FILE",
+    "Argv",
     "DestinationSettings",
     "Known",
     "RetryPolicy",
@@ -25,4 +26,5 @@ __all__ = [
     "StoreSettings",
     "load",
     "option",
+    "suggest",
 ]

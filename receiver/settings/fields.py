@@ -45,6 +45,20 @@ def option(
     return field(default=default, metadata=metadata, kw_only=True)
 
 
+class Argv(tuple[str, ...]):
+    """
+    A program to run, and its arguments, as it is given them: empty ones too.
+
+    The program is a whole path, or a bare name to be looked up.  The `repr` is without
+    the arguments, for there may be secrets among them.
+    """
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{self[0]!r} and {len(self) - 1} arguments>"
+
+
 @dataclass(slots=True)
 class Problems:
     """Collects everything that is wrong, with the file it is wrong in."""
@@ -84,9 +98,7 @@ def build(
             if len(problems.found) == so_far:
                 _check_bounds(values[name], declared[name], place, problems)
     for name in declared.keys() - values.keys():
-        if hints[name] == tuple[Path, ...]:  # defaults start from the folder, too
-            paths: Any = declared[name].default
-            values[name] = tuple(problems.folder / path for path in paths)
+        values |= _default_path(declared[name], problems)
     missing = [f for f in declared.values() if f.name not in values and _required(f)]
     for declaration in missing:
         place = f"{key}.{_in_toml(declaration.name)}"
@@ -94,6 +106,18 @@ def build(
     if len(problems.found) > before:
         return None
     return cls(**given, **values)
+
+
+def _default_path(
+    declaration: "dataclasses.Field[Any]", problems: Problems
+) -> dict[str, Any]:
+    """Defaults that are paths start from the folder, too."""
+    name, default = declaration.name, declaration.default
+    if isinstance(default, Path):
+        return {name: problems.folder / default}
+    if isinstance(default, tuple) and default and isinstance(default[0], Path):
+        return {name: tuple(problems.folder / path for path in default)}
+    return {}
 
 
 def _check_bounds(
@@ -151,7 +175,7 @@ def _required(declaration: "dataclasses.Field[Any]") -> bool:
     )
 
 
-def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:
+def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:  # noqa: PLR0911 (a table in code)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return _convert(
@@ -163,6 +187,8 @@ def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:
         return _items(args[0], value, key, problems)
     if origin is not None and issubclass(origin, Mapping):
         return _mapping(args[1], value, key, problems)
+    if hint is Argv:
+        return _argv(value, key, problems)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, key, problems)
     return _scalar(hint, value, key, problems)
@@ -199,6 +225,19 @@ def _items(hint: Any, value: Any, key: str, problems: Problems) -> tuple[Any, ..
         for i, item in enumerate(value)
         if item != ""
     )
+
+
+def _argv(value: Any, key: str, problems: Problems) -> Argv:
+    hint = 'write it like ["/usr/local/bin/on-batch", "--flag"]'
+    if not isinstance(value, list):
+        problems.add(key, f"expected a list, found {_kind(value)}", hint)
+        return Argv()
+    texts = [_scalar(str, v, f"{key}[{i}]", problems) for i, v in enumerate(value)]
+    if not texts or texts[0] == "":
+        problems.add(key, "names no program", hint)
+    elif texts[0] is not None and "/" in texts[0]:
+        texts[0] = str((problems.folder / texts[0]).absolute())
+    return Argv(texts)
 
 
 def _mapping(hint: Any, value: Any, key: str, problems: Problems) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class DestinationSettings:
     """What every destination has; each type adds its own fields."""
 
     name: str
-    type: str = option(help="http, slack, email or python")
+    type: str = option(help="http, slack, email, python or command")
     timeout: timedelta = option(
         timedelta(seconds=15), help="for one attempt, in all", least=A_MOMENT
     )

@@ -16,7 +16,7 @@ from receiver.models import (
     Result,
     Secret,
 )
-from receiver.settings import DestinationSettings
+from receiver.settings import Argv, DestinationSettings
 from tests import making
 
 SAMPLE = Path(__file__).parent.parent / "samples" / "sora2-batch-completed.json"
@@ -44,6 +44,16 @@ def on_event(event):
     if mode == "hang":
         (HERE / "reached").write_text(str(os.getpid()))
         time.sleep(1000)
+"""
+
+PROGRAM = """#!/bin/sh
+cd "$(dirname "$0")"
+case $(cat mode) in
+refuse) echo "no, thanks, $KEY" >&2; exit 1 ;;
+vanish) kill -KILL $$ ;;
+babble) head -c 1000000 /dev/zero >&2; exit 1 ;;
+hang) echo $$ > reached; exec sleep 1000 ;;
+esac
 """
 
 
@@ -132,11 +142,15 @@ class SmtpSide(OtherSide):
         }.get(word, b"250 ok\r\n")
 
 
-class PythonSide(OtherSide):
-    def __init__(self, folder: Path) -> None:
+class LocalSide(OtherSide):
+    """Code on this machine, which reads its mode from a file."""
+
+    def __init__(self, folder: Path, name: str, code: str) -> None:
         super().__init__()
         self.folder = folder
-        (folder / "contract_handler.py").write_text(HANDLER)
+        self.file = folder / name
+        self.file.write_text(code)
+        self.file.chmod(0o700)
         self.set("ok")
 
     def set(self, mode: str) -> None:
@@ -196,8 +210,15 @@ async def other_side(
 ) -> AsyncIterator[tuple[OtherSide, DestinationSettings]]:
     """A new type says here what it delivers to."""
     if kind == "python":
+        local = LocalSide(folder, "contract_handler.py", HANDLER)
         handler = {"handler": "contract_handler:on_event", "path": (str(folder),)}
-        yield PythonSide(folder), configured(kind, **handler)
+        yield local, configured(kind, **handler)
+        return
+    if kind == "command":
+        local = LocalSide(folder, "program", PROGRAM)
+        variables = {"KEY": Secret(PASSWORD)}
+        argv = Argv((str(local.file), TOKEN))
+        yield local, configured(kind, command=argv, variables=variables)
         return
     side = SmtpSide() if kind == "email" else HttpSide()
     async with listening(side) as port:

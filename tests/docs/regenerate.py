@@ -85,6 +85,8 @@ class _Comparable:
 
 
 def _default(field: _Comparable) -> str:
+    if field.factory is dict:
+        return "`{}`"
     if field.factory is not dataclasses.MISSING:
         return "see below"
     if field.default is dataclasses.MISSING:

@@ -1,6 +1,7 @@
 """The documentation says what the code does, as far as a machine can tell."""
 
 import base64
+import json
 import re
 import shutil
 import subprocess
@@ -15,13 +16,16 @@ from dotenv import dotenv_values
 
 import receiver
 from receiver import clock
+from receiver.app import make_destination
 from receiver.destinations import LazyTypes
+from receiver.destinations.command import CommandSettings, prepare
 from receiver.expressions import compile_condition
 from receiver.metrics import Metrics
 from receiver.providers import LazySources, judge
-from receiver.settings import Known, load
+from receiver.settings import Argv, Known, load
 from receiver.settings.environment import references
 from receiver.signatures import standard_key, standard_signature
+from tests import making
 from tests.docs.regenerate import (
     CLI,
     COMMAND,
@@ -38,6 +42,8 @@ PAGES = [
     ROOT / "deploy/README.md",
 ]
 SIGNING_SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+
+SORA2 = '[sources.sora2]\nprovider = "sora2"\nsecrets = ["x"]\n'
 
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -158,7 +164,7 @@ def test_every_logged_event_of_ours_is_in_the_operating_guide():
 @pytest.mark.parametrize("toml", blocks("toml"))
 def test_every_configuration_shown_can_be_used(toml: str, tmp_path: Path):
     if "[sources." not in toml:  # a part of one: complete it
-        toml = f'[sources.sora2]\nprovider = "sora2"\nsecrets = ["x"]\n{toml}'
+        toml = f"{SORA2}{toml}"
     file = tmp_path / "receiver.toml"
     file.write_text(toml)
     known = Known(LazySources(), judge, LazyTypes())
@@ -209,6 +215,41 @@ def test_the_way_to_verify_in_node_accepts_what_we_sign_and_nothing_else():
     )
 
     assert said.stdout == "true false\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "kept"),
+    [({"request_id": "order-7"}, 0, True), ({"request_id": None}, 65, False)],
+)
+async def test_the_program_shown_keeps_what_was_sent(
+    tmp_path: Path, data: dict[str, Any], code: int, kept: bool
+):
+    toml = block("docs/delivery.md", "toml", 'type = "command"')
+    (tmp_path / "receiver.toml").write_text(f"{SORA2}{toml}")
+    script = block("docs/delivery.md", "sh", "#!/bin/sh")
+    (tmp_path / "archive.sh").write_text(script)
+    known = Known(LazySources(), judge, LazyTypes())
+    settings = load(tmp_path / "receiver.toml", {"BUCKET_KEY": "x"}, known)
+    declared = settings.destinations["archive"]
+
+    sent = making.parcel(making.event(data))
+    outcome = await make_destination(declared).send(sent)
+
+    assert (outcome.status_code, outcome.permanent) == (code, not kept)
+    files = list((tmp_path / "videos").glob("*")) if kept else []
+    assert [json.loads(file.read_text())["data"] for file in files] == [data] * kept
+
+
+def test_the_input_of_a_program_is_shown_as_it_is():
+    shown = json.loads(block("docs/delivery.md", "json", '"delivery":'))
+
+    settings = CommandSettings("archive", type="command", command=Argv(("sh",)))
+    given, _ = prepare(settings, making.parcel(), {})
+
+    document = json.loads(given)
+    assert document.keys() == shown.keys()
+    assert document["event"].keys() == shown["event"].keys()
+    assert document["delivery"].keys() == shown["delivery"].keys()
 
 
 def signed(timestamp: int | None = None) -> tuple[dict[str, str], bytes]:

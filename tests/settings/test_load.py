@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from receiver.destinations import LazyTypes
+from receiver.destinations.command import CommandSettings
 from receiver.errors import Problem, SettingsError
 from receiver.models import Secret
 from receiver.providers import LazySources, judge
@@ -107,7 +108,7 @@ WRONG = [
         '[sources.t]\nprovider = "sora2"\nsecrets = ["${NOT_SET}"]',
         "sources.t.secrets[0]", "variable NOT_SET is not set", "${NOT_SET:-}",
     ),
-    ("[destinations.e]", "destinations.e.type", "is required", "known: email"),
+    ("[destinations.e]", "destinations.e.type", "is required", "known: command, email"),
     (
         '[destinations.e]\ntype = "slak"',
         "destinations.e.type", 'unknown type "slak"', '"slack"',
@@ -129,6 +130,26 @@ WRONG = [
     (
         '[destinations.e]\ntype = "http"\nurl = "http://a/"\nretry.max_attempts = 0',
         "destinations.e.retry.max_attempts", "must be at least 1", "",
+    ),
+    (
+        '[destinations.e]\ntype = "command"\ncommand = "sh -c x"',
+        "destinations.e.command", "expected a list, found text", "on-batch",
+    ),
+    (
+        '[destinations.e]\ntype = "command"\ncommand = []',
+        "destinations.e.command", "names no program", "on-batch",
+    ),
+    (
+        '[destinations.e]\ntype = "command"\ncommand = ["sh", 5]',
+        "destinations.e.command[1]", "expected text in quotes", "",
+    ),
+    (
+        '[destinations.e]\ntype = "command"\ncommand = ["sh"]\nvariables.A = 5',
+        "destinations.e.variables.A", "expected text in quotes", "",
+    ),
+    (
+        '[destinations.e]\ntype = "command"\ncommand = ["sh"]\nenvironment.A = "event.tpye"',
+        "destinations.e.environment.A", 'no field "event.tpye"', '"event.type"',
     ),
     (
         '[[routes]]\nsource = "z"\nto = ["d"]',
@@ -276,6 +297,41 @@ def test_a_secret_is_itself_and_is_not_shown(folder: Path):
     assert secret == "secret"
     assert "secret'" not in repr(found.sources["s"])
     assert "'***'" in repr(found.sources["s"])
+
+
+def declared(folder: Path, command: str) -> CommandSettings:
+    toml = f'{SOURCE}[destinations.c]\ntype = "command"\ncommand = {command}\n'
+    found = loaded(folder, f'{toml}variables = {{ A = "hush hush" }}\n')
+    settings = found.destinations["c"]
+    assert isinstance(settings, CommandSettings)
+    return settings
+
+
+@pytest.mark.parametrize("name", ["bin/run", "./bin/run", "bin/../bin/run"])
+def test_a_programs_path_starts_at_the_configurations_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "run"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+
+    settings = declared(folder, f'["{name}"]')
+    monkeypatch.chdir("/")
+
+    assert Path(settings.find()[0]).samefile(program)
+    assert settings.folder == folder
+
+
+def test_a_bare_name_of_a_program_stays_one_and_empty_arguments_are_kept(folder: Path):
+    assert declared(folder, '["sh", "", "a/b"]').command == ("sh", "", "a/b")
+
+
+def test_a_programs_arguments_and_variables_are_not_shown(folder: Path):
+    shown = repr(declared(folder, '["sh", "hush hush"]'))
+
+    assert "<'sh' and 1 arguments>" in shown
+    assert "hush" not in shown
 
 
 # -- the environment
@@ -437,7 +493,7 @@ names = st.sampled_from(
      "waits", "timeout", "smtp", "from", "handler", "token", "tolerance", "name"]
 )  # fmt: skip
 texts = st.sampled_from(
-    ["http", "slack", "email", "python", "sora2", "s", "d", "*", "10s", "/x", "${A}",
+    ["http", "slack", "email", "python", "command", "sora2", "s", "d", "*", "10s", "/x", "${A}",
      "${A:-b}", "$${", "smtp://[", "http://[::1", "https://a:b@c:99999/", "a:b", "a@b",
      "true", "9" * 25, "event.type", "smtp://h:x", "\x7f", "http://", "é"]
 ) | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)  # fmt: skip
@@ -484,8 +540,8 @@ kinds = st.fixed_dictionaries(
         "destinations": st.dictionaries(
             names,
             st.fixed_dictionaries(
-                {"type": st.sampled_from(["http", "slack", "email", "python"])},
-                optional=dict.fromkeys(("url", "smtp", "to", "from", "handler", "secrets", "retry", "timeout", "concurrency"), documents),
+                {"type": st.sampled_from(["http", "slack", "email", "python", "command"])},
+                optional=dict.fromkeys(("url", "smtp", "to", "from", "handler", "secrets", "retry", "timeout", "concurrency", "command", "environment", "variables", "folder"), documents),
             ),
             max_size=3,
         )
