@@ -33,6 +33,10 @@ _COMMANDS = {
     "explain": ("receiver.cli.explaining", "why an event went where it went"),
     "deliveries": ("receiver.cli.deliveries", "list, show, retry, cancel, move"),
     "destinations": ("receiver.cli.destinations", "list, pause, resume, test"),
+    "preview": (
+        "receiver.cli.preview",
+        "what a destination would be sent, without sending it",
+    ),
     "rejections": (
         "receiver.cli.rejections",
         "list and show what was refused, and why",

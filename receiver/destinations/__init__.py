@@ -6,11 +6,11 @@ fields, and a class with the methods of `Destination`.  Register it in `TYPES`.
 `tests/destinations/test_contract.py` holds every type to the contract.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from receiver.models import Delivery, Event, Outcome, Trigger
 from receiver.settings import DestinationSettings
@@ -31,6 +31,22 @@ class Parcel:
     now: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """
+    What a destination would be sent, for people and (`payload`) for programs.
+
+    There are no secrets in it.  `html` is a second form of the text where there is
+    one; `note` says what is not as configured.
+    """
+
+    headers: Sequence[tuple[str, str]]
+    text: str
+    html: str = ""
+    payload: Any = None
+    note: str = ""
+
+
 class Destination(Protocol):
     """
     Somewhere we deliver.
@@ -47,6 +63,26 @@ class Destination(Protocol):
     async def send(self, parcel: Parcel) -> Outcome: ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Previews(Protocol):
+    """A destination that can show what it would send, without sending anything."""
+
+    async def preview(self, parcel: Parcel) -> Preview: ...
+
+
+@runtime_checkable
+class Digests(Protocol):
+    """
+    A destination that can tell of several events at once.
+
+    The one outcome, its `progress` included, is that of each delivery; so parcels
+    given together should have the same `delivery.progress`.  Where they have not,
+    somebody may be told twice, but nobody never.
+    """
+
+    async def send_many(self, parcels: Sequence[Parcel]) -> Outcome: ...
 
 
 @dataclass(frozen=True, slots=True)

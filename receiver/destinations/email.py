@@ -1,68 +1,49 @@
 """
 Email, over SMTP.
 
-One attempt is one connection and one message to those who do not have it yet.  The
-server answers for each recipient: accepted, refused for now (4xx) or refused for good
-(5xx).  What is settled is remembered between attempts (`Progress`), so that nobody
-gets a message twice because another address was slow.
+What is sent is the built-in message, or what the user's templates make of an event;
+where those fail, the built-in one with a note.  A server answers for each recipient
+(see `smtp`); what is settled is remembered between attempts (`Progress`), so that
+nobody gets a message twice because another address was slow.
 
-Sources: https://www.rfc-editor.org/rfc/rfc5321 (SMTP), rfc3207 (STARTTLS), rfc8314
-(implicit TLS), rfc3834 (`Auto-Submitted`).
+Source: https://www.rfc-editor.org/rfc/rfc3834 (`Auto-Submitted`).
 """
 
-import asyncio
 import hashlib
-import ipaddress
-import json
 import os
 import re
-import socket
-import ssl
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.utils import getaddresses, parseaddr
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
-from urllib.parse import unquote, urlsplit
+from typing import ClassVar
 
-import aiosmtplib
-
-from receiver.destinations import Parcel
-from receiver.messages import compose
-from receiver.messages.mail import written
+from receiver.destinations import Parcel, Preview
+from receiver.destinations.smtp import Mailer, Progress, StartTls, server
+from receiver.destinations.templates import Templates, noted
+from receiver.destinations.templates import problems as template_problems
+from receiver.messages import compose, compose_digest
+from receiver.messages.forms import Form, TemplateFailed
+from receiver.messages.mail import Letter, letter, text_part, written
 from receiver.messages.words import clean
 from receiver.models import Event, Outcome, Result, Secret
 from receiver.offload import beside
-from receiver.settings import DestinationSettings, option
+from receiver.settings import DestinationSettings, TextFile, option
 
 _ADDRESS = re.compile(r"[^\s@<>()\[\]\\,;:\"]+@[^\s@<>()\[\]\\,;:\"]+")
-_HOST = re.compile(r"[A-Za-z0-9.-]+\.[A-Za-z0-9-]+")
-_AUTHENTICATION = frozenset({530, 534, 535, 538})
-_CLOSING = 421
 _NAMED = 5
 
 _URL_HINT = "write smtp://user:password@host:587, and special characters like %2F"
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where mail is handed in."""
-
-    host: str
-    port: int
-    implicit_tls: bool
-    user: str
-    password: Secret
-
-    @property
-    def at_home(self) -> bool:
-        """Whether what is sent there stays on this machine."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+TEMPLATES = {
+    "subject": Form.TEXT,
+    "template": Form.TEXT,
+    "html_template": Form.HTML,
+}
+"""The settings that hold templates, and what those make."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +56,34 @@ class EmailSettings(DestinationSettings):
     )
     from_: str = option(help="the sender's address; a name may be before it in < >")
     to: tuple[str, ...] = option(help="the recipients' addresses")
-    starttls: Literal["auto", "required", "never"] = option(
+    starttls: StartTls = option(
         "auto",
         help="for smtp:// auto upgrades to TLS when that is offered, and sends no "
         "password without TLS except to this machine",
     )
     ca_file: Path | None = option(
         None, help="certificates (PEM) to trust instead of the system's"
+    )
+    subject: str | None = option(
+        None, help="the subject (Jinja2) instead of the built-in one"
+    )
+    template: str | None = option(
+        None, help="the text (Jinja2) instead of the built-in one"
+    )
+    template_file: TextFile | None = option(
+        None, help="a file with it, from the configuration's folder"
+    )
+    html_template: str | None = option(
+        None, help="the HTML part (Jinja2); without it a template's mail is text only"
+    )
+    html_template_file: TextFile | None = option(
+        None, help="a file with it, from the configuration's folder"
+    )
+    digest: timedelta | None = option(
+        None,
+        help='what arrives within this time is one message: "60s"; '
+        "by default each event has its own",
+        least=timedelta(seconds=1),
     )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
@@ -101,6 +103,7 @@ class EmailSettings(DestinationSettings):
                 yield "to", f"{clean(address, 100)!r} is not an email address", ""
         if self.ca_file and not os.access(self.ca_file, os.R_OK):
             yield "ca_file", "cannot be read", "a file with certificates in PEM form"
+        yield from template_problems(self, TEMPLATES)
 
     def described(self) -> str:
         found = server(self.smtp)
@@ -111,228 +114,130 @@ class EmailSettings(DestinationSettings):
         return tuple(dict.fromkeys(address for _, address in getaddresses(self.to)))
 
 
-def server(url: str) -> Server:
-    """
-    The server an SMTP URL names.
-
-    Raises:
-        ValueError: it is not such a URL; the text says why, without the password.
-    """
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise ValueError("is not a URL that can be read") from None
-    if parts.scheme not in ("smtp", "smtps"):
-        raise ValueError("does not begin with smtp:// or smtps://")
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError("has something after the port")
-    if not parts.hostname or port == 0:
-        raise ValueError("names no host" if port != 0 else "names port 0")
-    if bool(parts.username) != bool(parts.password):
-        raise ValueError("needs a user and a password, or neither")
-    implicit_tls = parts.scheme == "smtps"
-    return Server(
-        host=parts.hostname,
-        port=port or (465 if implicit_tls else 587),
-        implicit_tls=implicit_tls,
-        user=unquote(parts.username or ""),
-        password=Secret(unquote(parts.password or "")),
-    )
-
-
-@dataclass(slots=True)
-class Progress:
-    """Who has the message, and who can never get it; kept as JSON between attempts."""
-
-    accepted: list[str] = field(default_factory=list[str])
-    refused: dict[str, str] = field(default_factory=dict[str, str])
-
-    @classmethod
-    def read(cls, text: str) -> "Progress":
-        """The reverse of `text`; anything else is no progress."""
-        try:
-            kept: Any = json.loads(text or "{}")
-            accepted = [str(address) for address in kept.get("accepted", [])]
-            refused = {str(k): str(v) for k, v in kept.get("refused", {}).items()}
-        except (ValueError, AttributeError, TypeError):
-            return cls()
-        return cls(accepted, refused)
-
-    def text(self) -> str:
-        if not self.accepted and not self.refused:
-            return ""
-        return json.dumps({"accepted": self.accepted, "refused": self.refused})
-
-    def waiting(self, recipients: Iterable[str]) -> list[str]:
-        """Those about whom nothing is settled yet."""
-        settled = {*self.accepted, *self.refused}
-        return [address for address in recipients if address not in settled]
-
-
 class Email:
-    """Hands one message per event to a mail server; keeps nothing open in between."""
+    """Hands one message per event, or one for several, to a mail server."""
 
     needs_reading: ClassVar[bool] = True
 
     def __init__(self, settings: EmailSettings) -> None:
         self._settings = settings
-        self._server = server(settings.smtp)
         self._recipients = settings.recipients()
-        self._trust: ssl.SSLContext | None = None
+        self._templates = Templates(settings, TEMPLATES)
+        sender = parseaddr(settings.from_)[1]
+        self._mailer = Mailer(
+            settings.smtp, sender, settings.starttls, settings.ca_file
+        )
 
     async def send(self, parcel: Parcel) -> Outcome:
         progress = Progress.read(parcel.delivery.progress)
+        if not progress.waiting(self._recipients):
+            return self._concluded(progress, {})
+        mail, note = await self._made(parcel)
+        outcome = await self._hand_in(mail, progress)
+        if note and outcome.ok:
+            outcome = replace(outcome, detail=f"{outcome.detail}; {noted(note)}")
+        return outcome
+
+    async def send_many(self, parcels: Sequence[Parcel]) -> Outcome:
+        """
+        One message about all of them; templates are for single events only.
+
+        Whoever has only some of them is told of all again.
+        """
+        if len(parcels) == 1:
+            return await self.send(parcels[0])
+        progress = Progress.common(parcel.delivery.progress for parcel in parcels)
+        if not progress.waiting(self._recipients):
+            return self._concluded(progress, {})
+        events = [parcel.event for parcel in parcels]
+        size = sum(len(event.body) for event in events)
+        written = await beside(size, _digest, events)
+        ids = [parcel.delivery.sent_as for parcel in parcels]
+        mail = addressed(written, ids, self._settings, parcels[0].now)
+        return await self._hand_in(mail, progress)
+
+    async def preview(self, parcel: Parcel) -> Preview:
+        mail, note = await self._made(parcel)
+        parts = {part.get_content_subtype(): part for part in mail.walk()}
+        text, page = (
+            str(parts[kind].get_content()) if kind in parts else ""
+            for kind in ("plain", "html")
+        )
+        hidden = ("mime-version", "content-type", "content-transfer-encoding")
+        headers = tuple((k, v) for k, v in mail.items() if k.lower() not in hidden)
+        return Preview(
+            headers=headers,
+            text=text,
+            html=page,
+            payload={"headers": dict(headers), "text": text, "html": page},
+            note=noted(note) if note else "",
+        )
+
+    async def close(self) -> None:
+        await self._templates.close()
+
+    async def _made(self, parcel: Parcel) -> tuple[EmailMessage, str]:
+        """The mail; and why it is not what the templates make, if it is not."""
+        event, note, texts = parcel.event, "", dict[str, str]()
+        if self._templates:
+            try:
+                texts = dict(await self._templates.render(parcel))
+            except TemplateFailed as error:
+                note = str(error)
+        letter = await beside(len(event.body), _letter, event, texts, note)
+        ids = [parcel.delivery.sent_as]
+        return addressed(letter, ids, self._settings, parcel.now), note
+
+    async def _hand_in(self, mail: EmailMessage, progress: Progress) -> Outcome:
         waiting = progress.waiting(self._recipients)
-        outcome, deferred = None, dict[str, str]()
-        if waiting:
-            event, sent_as = parcel.event, parcel.delivery.sent_as
-            mail = await beside(
-                len(event.body), build, event, sent_as, self._settings, parcel.now
-            )
-            outcome, deferred = await self._attempt(mail.as_bytes(), waiting, progress)
-        outcome = outcome or _settled(self._recipients, progress, deferred)
+        outcome, deferred = await self._mailer.hand_over(
+            mail.as_bytes(), waiting, progress
+        )
+        if outcome is not None:
+            return replace(outcome, progress=progress.text())
+        return self._concluded(progress, deferred)
+
+    def _concluded(self, progress: Progress, deferred: Mapping[str, str]) -> Outcome:
+        outcome = _settled(self._recipients, progress, deferred)
         return replace(outcome, progress=progress.text())
 
-    async def close(self) -> None: ...
 
-    async def _attempt(
-        self, mail: bytes, waiting: Sequence[str], progress: Progress
-    ) -> tuple[Outcome | None, dict[str, str]]:
-        """What stopped it, if something did, and who was refused for now."""
-        try:
-            trust = await self._trusted()
-        except OSError:
-            wrong = "the certificates in `ca_file` cannot be used"
-            pause = f"{wrong}: correct it"
-            return Outcome(Result.BAD_CONFIG, wrong, pause=pause), {}
-        client = aiosmtplib.SMTP(
-            hostname=self._server.host,
-            port=self._server.port,
-            use_tls=self._server.implicit_tls,
-            start_tls=False,
-            tls_context=trust,
-            timeout=None,  # the caller's is the limit
-            local_hostname="localhost",
-        )
-        try:
-            await client.connect()
-            stopped = await self._prepare(client)
-            if stopped:
-                return stopped, {}
-            sender = parseaddr(self._settings.from_)[1]
-            deferred = await _hand_over(client, sender, waiting, mail, progress)
-            _take_leave(client)
-        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return self._failure(error), {}
-        else:
-            return None, deferred
-        finally:
-            _hang_up(client)
-
-    async def _prepare(self, client: aiosmtplib.SMTP) -> Outcome | None:
-        """Greet, upgrade to TLS, log in; or why that is not done."""
-        client.local_hostname = _own_name(client)
-        await _greet(client)
-        encrypted, starttls = self._server.implicit_tls, self._settings.starttls
-        offered = client.supports_extension("starttls")
-        if not encrypted and offered and starttls != "never":
-            await client.starttls()
-            await _greet(client)  # what was said before cannot be trusted
-            encrypted = True
-        if not encrypted and starttls == "required":
-            return Outcome(Result.TLS, "the server does not offer STARTTLS")
-        if not self._server.user:
-            return None
-        if not (encrypted or self._server.at_home or starttls == "never"):
-            wrong = "the server does not offer STARTTLS, so the password was not sent"
-            return Outcome(Result.TLS, wrong)
-        if not client.supported_auth_methods:
-            wrong = "the server offers no way to log in that is known here"
-            pause = f"{wrong}: take the user out of `smtp`, or use another port"
-            return Outcome(Result.REJECTED, wrong, pause=pause)
-        await client.login(self._server.user, self._server.password)
-        return None
-
-    async def _trusted(self) -> ssl.SSLContext:
-        if self._trust is None:
-            self._trust = await asyncio.to_thread(
-                ssl.create_default_context, cafile=self._settings.ca_file
-            )
-        return self._trust
-
-    def _failure(self, error: Exception) -> Outcome:
-        """Name what stopped the conversation."""
-        if isinstance(error, aiosmtplib.SMTPResponseException):
-            return self._refusal(error)
-        place = f"{self._server.host}:{self._server.port}"
-        if isinstance(error, aiosmtplib.SMTPServerDisconnected):
-            return Outcome(Result.CONNECT, f"{place} ended the connection")
-        return _unreachable(error.__cause__ or error, place)
-
-    def _refusal(self, error: aiosmtplib.SMTPResponseException) -> Outcome:
-        """What the server said no to, where that was not about one recipient."""
-        logging_in = isinstance(error, aiosmtplib.SMTPAuthenticationError)
-        for_good = 500 <= error.code < 600
-        if for_good and (logging_in or error.code in _AUTHENTICATION):
-            # Its own words are left out: some servers repeat what they were sent.
-            wrong = f"the server refused the log-in ({error.code})"
-            pause = f"{wrong}: correct user and password in `smtp`"
-            return Outcome(Result.REJECTED, wrong, pause=pause)
-        said = "" if logging_in else _said(error)
-        wrong = f"the server answered {said or error.code}"
-        if for_good and isinstance(error, aiosmtplib.SMTPSenderRefused):
-            wrong = f"the server refused the sender's address: {said}"
-            pause = f"{wrong}; correct `from`, or what the server lets it do"
-            return Outcome(Result.REJECTED, wrong, pause=pause, response=said)
-        return Outcome(Result.REJECTED, wrong, response=said)
+def _letter(event: Event, texts: Mapping[str, str], note: str) -> Letter:
+    """The built-in letter, and in its place what templates made of it."""
+    message = compose(event)
+    if note:
+        message = message.noting("Note", noted(note))
+    subject = texts.get("subject", message.title)
+    if "template" in texts or "html_template" in texts:
+        text = texts["template"] if "template" in texts else text_part(message)
+        return Letter(subject, text, texts.get("html_template", ""))
+    return replace(letter(message), subject=subject)
 
 
-async def _hand_over(
-    client: aiosmtplib.SMTP,
-    sender: str,
-    waiting: Iterable[str],
-    mail: bytes,
-    progress: Progress,
-) -> dict[str, str]:
+def _digest(events: Sequence[Event]) -> Letter:
+    return letter(compose_digest(events))
+
+
+def addressed(
+    letter: Letter, ids: Sequence[str], settings: EmailSettings, now: datetime
+) -> EmailMessage:
     """
-    Hand the message in; those refused for now, with the server's words.
+    The mail about the events of these ids, the same on each attempt but for its date.
 
-    The others are entered in `progress` as soon as the server has answered for them.
-
-    Raises:
-        aiosmtplib.SMTPException: the conversation ended, or is about more than
-            single recipients.
+    Its `Message-ID` comes from the events and the destination, so that mail programs
+    and servers that look at it show a message only once.
     """
-    deferred: dict[str, str] = {}
-    taken: list[str] = []
-    await client.mail(sender)
-    for address in waiting:
-        try:
-            await client.rcpt(address)
-            taken.append(address)
-        except aiosmtplib.SMTPRecipientRefused as error:
-            _enter(error, [address], deferred, progress)
-    if taken:
-        try:
-            await client.data(mail)
-            progress.accepted.extend(taken)
-        except aiosmtplib.SMTPDataError as error:
-            _enter(error, taken, deferred, progress)
-    return deferred
-
-
-def _enter(
-    error: aiosmtplib.SMTPResponseException,
-    addresses: Iterable[str],
-    deferred: dict[str, str],
-    progress: Progress,
-) -> None:
-    """Note a refusal that is about these addresses; raise it where it is not."""
-    if error.code in _AUTHENTICATION or error.code == _CLOSING:
-        raise error
-    refused = progress.refused if 500 <= error.code < 600 else deferred
-    refused.update(dict.fromkeys(addresses, _said(error)))
+    domain = parseaddr(settings.from_)[1].rpartition("@")[2]
+    named = "\0".join((*sorted(ids), settings.name))
+    identity = hashlib.sha256(named.encode()).hexdigest()
+    return written(
+        letter,
+        sender=settings.from_,
+        recipients=settings.recipients(),
+        message_id=f"<{identity[:32]}@{domain}>",
+        event_id=", ".join(ids),
+        now=now,
+    )
 
 
 def _settled(
@@ -353,90 +258,6 @@ def _settled(
         permanent=not have and not deferred,
         response=next(iter((*deferred.values(), *refused.values())), ""),
     )
-
-
-def build(
-    event: Event, sent_as: str, settings: EmailSettings, now: datetime
-) -> EmailMessage:
-    """
-    The message, which is the same on each attempt but for its date.
-
-    Its `Message-ID` comes from the event and the destination, so that mail programs
-    and servers that look at it show a message only once.
-    """
-    domain = parseaddr(settings.from_)[1].rpartition("@")[2]
-    identity = hashlib.sha256(f"{sent_as}\0{settings.name}".encode()).hexdigest()
-    return written(
-        compose(event),
-        sender=settings.from_,
-        recipients=settings.recipients(),
-        message_id=f"<{identity[:32]}@{domain}>",
-        event_id=sent_as,
-        now=now,
-    )
-
-
-def _unreachable(cause: BaseException, place: str) -> Outcome:
-    """Name what kept us from speaking to the server at all."""
-    if isinstance(cause, socket.gaierror):
-        return Outcome(Result.DNS, f"the name in {place} could not be looked up")
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        why = clean(cause.verify_message, 200)
-        return Outcome(
-            Result.TLS,
-            f"the certificate of {place} is not trusted: {why}; set `ca_file` "
-            'for a private one, or starttls = "never" on this machine',
-        )
-    if isinstance(cause, ssl.SSLError):
-        return Outcome(Result.TLS, f"TLS with {place} could not be set up")
-    if isinstance(cause, OSError):
-        why = os.strerror(cause.errno) if cause.errno else "no connection"
-        return Outcome(Result.CONNECT, f"{place}: {why}")
-    return Outcome(Result.ERROR, f"no usable reply ({type(cause).__name__})")
-
-
-async def _greet(client: aiosmtplib.SMTP) -> None:
-    try:
-        await client.ehlo()
-    except aiosmtplib.SMTPHeloError:
-        if not client.is_connected:
-            raise
-        await client.helo()
-
-
-def _own_name(client: aiosmtplib.SMTP) -> str:
-    """
-    What to call ourselves: the full host name, or else our address (RFC 5321, 4.1.4).
-
-    Not `socket.getfqdn`, which may ask the network and cannot be interrupted.
-    """
-    name = socket.gethostname()
-    if _HOST.fullmatch(name):
-        return name
-    own = ipaddress.ip_address(client.get_transport_info("sockname")[0].split("%")[0])
-    return f"[{own}]" if own.version == 4 else f"[IPv6:{own}]"
-
-
-def _take_leave(client: aiosmtplib.SMTP) -> None:
-    """
-    Say QUIT and close, without waiting for an answer.
-
-    The message is accepted; being interrupted now would only lose that knowledge.
-    """
-    if client.protocol is not None and client.is_connected:
-        client.protocol.write(b"QUIT\r\n")
-    client.close()
-
-
-def _hang_up(client: aiosmtplib.SMTP) -> None:
-    """Close at once what is still open, whatever is still on its way."""
-    if client.transport is not None:
-        cast("asyncio.Transport", client.transport).abort()
-    client.close()
-
-
-def _said(error: aiosmtplib.SMTPResponseException) -> str:
-    return clean(f"{error.code} {error.message}", 300)
 
 
 def _explained(refused: Mapping[str, str]) -> str:

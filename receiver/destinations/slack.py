@@ -1,49 +1,32 @@
 """
 A Slack channel, through an incoming webhook.
 
-`render` makes the message; it stays within Slack's limits whatever the event holds.
-What Slack answers is a word in plain text, which decides between trying again, giving
-up on this message, and giving the destination nothing more until somebody mends it.
+What is posted is the built-in message, or what the user's templates make of an event;
+where those fail, or Slack refuses what they made, the built-in one with a note.  What
+Slack answers is a word in plain text, which decides between trying again, giving up on
+this message, and giving the destination nothing more until somebody mends it.
 
 Sources: https://docs.slack.dev/reference/block-kit/blocks and
 https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks.
 """
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from receiver.destinations import Parcel
+from receiver.destinations import Parcel, Preview
 from receiver.destinations.replies import RETRYABLE, Reply, status_words
-from receiver.messages import Fact, Failure, Link, Message, Severity, compose
+from receiver.destinations.templates import Templates, noted
+from receiver.destinations.templates import problems as template_problems
+from receiver.messages import blocks, compose, compose_digest
+from receiver.messages.forms import Form, TemplateFailed
 from receiver.messages.words import clean
 from receiver.models import Event, Outcome, Result, Secret
 from receiver.offload import beside
-from receiver.settings import DestinationSettings, option
-
-_HEADER = 150
-_SUMMARY = 1000
-_LIST = 2900
-_FIELD = 250
-_CONTEXT = 1200
-_TEXT = 600
-_FIELDS = 10
-"""
-With these the texts of one message come to fewer than 12,000 characters.
-
-Single limits are higher (3,000 for a section, 2,000 for a field), but a message with
-more than about 13,000 in all is refused: https://github.com/slackapi/bolt-js/issues/2509.
-"""
-
-_SYMBOLS = {
-    Severity.GOOD: "✅",
-    Severity.INFO: "🔵",
-    Severity.WARNING: "⚠️",
-    Severity.BAD: "❌",
-}
-_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+from receiver.settings import DestinationSettings, TextFile, option
 
 _NEW_WEBHOOK = "make a new incoming webhook in Slack and set its address as `url`"
 _ADVICE = {
@@ -70,132 +53,161 @@ _UNUSABLE = frozenset({401, 403, 404, 410})
 _REFUSED = frozenset({400, 413, 422})
 
 
+TEMPLATES = {"template": Form.MRKDWN, "blocks_template": Form.BLOCKS}
+"""The settings that hold templates, and what those make."""
+
+_POSTED = ("text", "blocks", "unfurl_links", "unfurl_media")
+"""What a template may set of a message."""
+
+
 @dataclass(frozen=True)
 class SlackSettings(DestinationSettings):
     """A channel; Slack takes about one message a second for each."""
 
     url: Secret = option(help="the incoming webhook's address", secret=True)
     concurrency: int = option(1, help="attempts at a time", least=1)
+    template: str | None = option(
+        None, help="the message in Slack's markup (Jinja2) instead of the built-in one"
+    )
+    template_file: TextFile | None = option(
+        None, help="a file with it, from the configuration's folder"
+    )
+    blocks_template: str | None = option(
+        None, help="the message as JSON (Jinja2): a list of Block Kit blocks"
+    )
+    blocks_template_file: TextFile | None = option(
+        None, help="a file with it, from the configuration's folder"
+    )
+    digest: timedelta | None = option(
+        None,
+        help='what arrives within this time is one message: "60s"; '
+        "by default each event has its own",
+        least=timedelta(seconds=1),
+    )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
         hint = "copy it from Slack: https://hooks.slack.com/services/..."
         if not _host(self.url):
             yield "url", "is not a web address", hint
+        yield from template_problems(self, TEMPLATES)
 
     def described(self) -> str:
         return f"Slack at {_host(self.url)}"
 
 
 class Slack:
-    """Posts one message for each event."""
+    """Posts one message for each event, or one for several."""
 
     needs_reading: ClassVar[bool] = True
 
     def __init__(self, settings: SlackSettings) -> None:
         self._url = settings.url
+        self._described = settings.described()
+        self._templates = Templates(settings, TEMPLATES)
         from receiver.destinations.transport import Transport  # noqa: PLC0415 (aiohttp takes 0.2 s)
 
         self._transport = Transport(settings.concurrency)
 
     async def send(self, parcel: Parcel) -> Outcome:
-        event = parcel.event
-        message = await beside(len(event.body), render, event)
-        body = json.dumps(message, ensure_ascii=False).encode()
+        payload, note = await self._made(parcel)
+        outcome = await self._post(payload, parcel.now)
+        if self._templates and not note and outcome.permanent:
+            note = outcome.detail
+            payload = await self._built_in(parcel.event, note)
+            outcome = await self._post(payload, parcel.now)
+        if note and outcome.ok:
+            outcome = replace(outcome, detail=f"{outcome.detail}; {noted(note)}")
+        return outcome
+
+    async def send_many(self, parcels: Sequence[Parcel]) -> Outcome:
+        """One message about all of them; templates are for single events only."""
+        if len(parcels) == 1:
+            return await self.send(parcels[0])
+        events = [parcel.event for parcel in parcels]
+        size = sum(len(event.body) for event in events)
+        message = await beside(size, compose_digest, events)
+        return await self._post(blocks.payload(message), parcels[0].now)
+
+    async def preview(self, parcel: Parcel) -> Preview:
+        payload, note = await self._made(parcel)
+        return Preview(
+            headers=(("To", self._described),),
+            text=blocks.readable(payload),
+            payload=payload,
+            note=noted(note) if note else "",
+        )
+
+    async def close(self) -> None:
+        await self._templates.close()
+        await self._transport.close()
+
+    async def _made(self, parcel: Parcel) -> tuple[Mapping[str, Any], str]:
+        """The JSON to post; and why it is not what the templates make, if it is not."""
+        if not self._templates:
+            return await self._built_in(parcel.event, ""), ""
+        try:
+            return await self._own(parcel), ""
+        except TemplateFailed as error:
+            note = str(error)
+            return await self._built_in(parcel.event, note), note
+
+    async def _own(self, parcel: Parcel) -> Mapping[str, Any]:
+        """
+        Raises:
+            TemplateFailed: a template failed, or made what Slack would refuse.
+        """
+        texts = await self._templates.render(parcel)
+        made: dict[str, Any] = {}
+        if "template" in texts:
+            made = blocks.sections(texts["template"])
+        if "blocks_template" in texts:
+            if "template" not in texts:
+                made["text"] = (await self._built_in(parcel.event, ""))["text"]
+            made |= _parsed(texts["blocks_template"])
+        return made
+
+    async def _built_in(self, event: Event, note: str) -> Mapping[str, Any]:
+        return await beside(len(event.body), render, event, note)
+
+    async def _post(self, payload: Mapping[str, Any], now: datetime) -> Outcome:
+        body = json.dumps(payload, ensure_ascii=False).encode("utf-8", "replace")
         headers = {"content-type": "application/json; charset=utf-8"}
         reply = await self._transport.request("POST", self._url, headers, body)
         if isinstance(reply, Outcome):
             return reply
         said = _without_path(clean(reply.text, 500), self._url)
-        return _judged(reply, said, reply.retry_after_s(parcel.now))
-
-    async def close(self) -> None:
-        await self._transport.close()
+        return _judged(reply, said, reply.retry_after_s(now))
 
 
-def render(event: Event) -> dict[str, Any]:
-    """The JSON that is posted: blocks, and a text for notifications."""
+def render(event: Event, note: str = "") -> dict[str, Any]:
+    """The JSON of the built-in message; `note` is why it is not the user's own."""
     message = compose(event)
-    title = f"{_SYMBOLS[message.severity]} {message.title}"
-    return {
-        "text": _escaped(f"{title}: {message.summary}", _TEXT),
-        "blocks": [block for block in _blocks(message, title) if block],
-    }
+    if note:
+        message = message.noting("Note", noted(note))
+    return blocks.payload(message)
 
 
-def _blocks(message: Message, title: str) -> Iterable[dict[str, Any]]:
-    header = {"type": "plain_text", "text": _escaped(title, _HEADER), "emoji": False}
-    yield {"type": "header", "text": header}
-    yield _section(_escaped(f"{message.status}. {message.summary}", _SUMMARY))
-    failures = map(_failure_line, message.failures)
-    yield _section(_listed("What went wrong", failures, message.more_failures))
-    yield _fields((*message.counters, *message.credits)[:_FIELDS])
-    links = map(_link_line, message.links)
-    yield _section(_listed("Results", links, message.more_links))
-    facts = "  |  ".join(f"{fact.label}: {fact.value}" for fact in message.facts)
-    yield {"type": "context", "elements": [_mrkdwn(_escaped(facts, _CONTEXT))]}
+def _parsed(text: str) -> Mapping[str, Any]:
+    """
+    What a template made, as the part of a message that it is.
 
-
-def _section(text: str) -> dict[str, Any]:
-    return {"type": "section", "text": _mrkdwn(text)} if text else {}
-
-
-def _fields(facts: Sequence[Fact]) -> dict[str, Any]:
-    fields = [
-        _mrkdwn(f"*{_escaped(f.label, 50)}*\n{_escaped(f.value, _FIELD - 53)}")
-        for f in facts
-    ]
-    return {"type": "section", "fields": fields} if fields else {}
-
-
-def _mrkdwn(text: str) -> dict[str, Any]:
-    # verbatim: names and mentions in an event's own text are not made into links.
-    return {"type": "mrkdwn", "text": text, "verbatim": True}
-
-
-def _failure_line(failure: Failure) -> str:
-    kind = f" ({failure.kind})" if failure.kind else ""
-    note = f" [{failure.note}]" if failure.note else ""
-    words = _escaped(f"{failure.error}{kind}{note}", 500)
-    return f"• *{_escaped(failure.item, 100)}*: {words}"
-
-
-def _link_line(link: Link) -> str:
-    url = "".join(_ESCAPES.get(ch, ch) for ch in link.url)
-    return f"• <{url}|{_escaped(link.label.replace('|', '/'), 100)}>"
-
-
-def _listed(title: str, lines: Iterable[str], more: int) -> str:
-    """As many lines as there is room for, and a count of the others."""
-    kept = [f"*{title}*"]
-    room = _LIST - _length(kept[0]) - 40  # the last line needs room as well
-    for line in lines:
-        room -= _length(line) + 1
-        if room < 0:
-            more += 1
-        else:
-            kept.append(line)
-    if more:
-        kept.append(f"… and {more:,} more")
-    return "\n".join(kept) if len(kept) > 1 else ""
-
-
-def _escaped(text: str, limit: int) -> str:
-    """`text` with `& < >` escaped, cut between characters to fit `limit` after it."""
-    pieces = [_ESCAPES.get(ch, ch) for ch in text]
-    if sum(map(_length, pieces)) <= limit:
-        return "".join(pieces)
-    room, kept = limit - 1, list[str]()
-    for piece in pieces:
-        room -= _length(piece)
-        if room < 0:
-            break
-        kept.append(piece)
-    return "".join(kept) + "…"
-
-
-def _length(text: str) -> int:
-    """Counted as JavaScript does, which is never fewer than the characters."""
-    return len(text.encode("utf-16-le")) // 2
+    Raises:
+        TemplateFailed: it is not JSON, not blocks, or more than Slack takes.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise TemplateFailed(f"blocks_template: not JSON: {error}") from None
+    except RecursionError:
+        raise TemplateFailed("blocks_template: nested too deeply") from None
+    made = {"blocks": found} if isinstance(found, list) else found
+    wrong = blocks.fault(made)
+    unknown = [] if wrong else [name for name in made if name not in _POSTED]
+    if unknown:
+        wrong = f"{clean(unknown[0], 40)!r} is not one of {', '.join(_POSTED)}"
+    if wrong:
+        raise TemplateFailed(f"blocks_template: {wrong}")
+    return dict(made)
 
 
 def _judged(reply: Reply, said: str, retry_after_s: float | None) -> Outcome:

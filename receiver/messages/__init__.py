@@ -1,11 +1,14 @@
 """
-The messages people read: an event in words, for any channel.
+The messages people read: events in words, for any channel.
 
-`compose` is pure and never raises, whatever a body holds; `mail` turns a message into
-the two parts of an email, and each other channel has its own form in `destinations/`.
+`compose` is pure and never raises, whatever a body holds, and so is `compose_digest`,
+which makes one message of several events.  `mail` turns a message into the two parts
+of an email, `blocks` into what Slack takes.  `templating` is for texts of users' own.
 """
 
-from receiver.messages import anything, batches
+from collections.abc import Sequence
+
+from receiver.messages import alerts, anything, batches, digest
 from receiver.messages.message import (
     STATUS,
     Account,
@@ -18,7 +21,15 @@ from receiver.messages.message import (
 from receiver.messages.words import address, clean, moment, rows, shown, table
 from receiver.models import Event
 
-__all__ = ["Fact", "Failure", "Link", "Message", "Severity", "compose"]
+__all__ = [
+    "Fact",
+    "Failure",
+    "Link",
+    "Message",
+    "Severity",
+    "compose",
+    "compose_digest",
+]
 
 MAX_TITLE = 140
 MAX_SUMMARY = 500
@@ -29,7 +40,7 @@ def compose(event: Event) -> Message:
     """The event in words."""
     data = _parsed(event)
     account = _account(event, data)
-    status, severity = STATUS[account.state]
+    status, severity = account.status or STATUS[account.state]
     links, more_links = _links(event, data)
     return Message(
         title=clean(account.title, MAX_TITLE),
@@ -43,7 +54,15 @@ def compose(event: Event) -> Message:
         links=links,
         more_links=more_links,
         facts=_facts(event, account),
+        links_until=moment(event.expires_at) if links else "",
+        steps=account.steps,
     )
+
+
+def compose_digest(events: Sequence[Event]) -> Message:
+    """Several events, at least one, in the words of one message; failures first."""
+    told = sorted(events, key=lambda event: (event.received_at, event.id))
+    return digest.compose([(event, _parsed(event), compose(event)) for event in told])
 
 
 def _parsed(event: Event) -> object:
@@ -54,6 +73,8 @@ def _parsed(event: Event) -> object:
 
 
 def _account(event: Event, data: object) -> Account:
+    if alerts.is_alert(event):
+        return alerts.account(event, table(data))
     if event.type in batches.TYPES and isinstance(data, dict):
         return batches.account(event, table(data))
     return anything.account(event, data)

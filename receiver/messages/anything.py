@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 
 from receiver.messages.message import Account, Fact
 from receiver.messages.words import address, clean, number, shown, table
@@ -16,15 +16,21 @@ _VERBS = {
     State.FAILED: "has failed",
     State.CANCELLED: "was cancelled",
 }
-_REASONS = (
-    "error_message",
-    "failMsg",
-    "failure_reason",
-    "error",
-    "reason",
-    "message",
-    "msg",
+_NOUNS = frozenset(
+    {
+        *("task", "job", "video", "batch", "prediction", "generation", "image"),
+        *("audio", "song", "request", "run", "order", "asset", "upload", "render"),
+    }
 )
+"""What a type may begin with that says what its subject is: `task.failed`."""
+
+_REASONS = (
+    *("error_message", "failMsg", "failure_reason", "task_status_msg", "failure"),
+    *("error", "reason", "detail", "message", "msg"),
+)
+_CODES = ("failCode", "failureCode", "failure_code", "error_code", "code")
+_PLACES = ("data", "error", "payload", "event_data", "failure", "task", "output")
+_WENT_WRONG = frozenset({State.FAILED, State.PARTIAL, State.CANCELLED, State.UNKNOWN})
 _CONFIDENTIAL = re.compile(
     r"token|secret|passw|signature|authori|api_?key", re.IGNORECASE
 )
@@ -36,37 +42,58 @@ _MAX_DEPTH = 3
 def account(event: Event, data: object) -> Account:
     """The type, the subject and the state, and what else lies near the surface."""
     kind = clean(event.type, 80) or "an event"
+    noun, _, _ = kind.partition(".")
     subject = clean(event.subject, 80)
     source = clean(event.source, 60) or "The sender"
     verb = _VERBS.get(event.state)
     title = f"{kind}: {subject}" if subject else f"{source} sent {kind}"
+    named = subject or "something"
     if verb and subject:
-        title = f"{title} {verb}"
-    what = f"that {subject or 'something'} {verb}" if verb else ""
+        known = noun.lower() in _NOUNS and noun != kind
+        title = (
+            f"{title} {verb}" if not known else f"{noun.capitalize()} {subject} {verb}"
+        )
+        named = f"{noun.lower()} {subject}" if known else subject
+    what = f"that {named} {verb}" if verb else ""
     about = f" about {subject}" if subject else ""
     summary = f"{source} reports {what}" if verb else f"{source} sent {kind}{about}"
-    said = _said(table(data))
+    said = _said(table(data)) if event.state in _WENT_WRONG else ""
     return Account(
         title=title,
         summary=f"{summary}: {said}" if said else f"{summary}.",
         state=event.state,
-        facts=_facts(data),
+        facts=_facts(data, {event.type, event.subject, event.id}),
     )
 
 
 def _said(data: Mapping[str, object]) -> str:
-    """The sender's own words on it, where they are in a usual place."""
-    places = (data, table(data.get("data")))
-    for name in _REASONS:
-        for place in places:
-            value = place.get(name)
-            if isinstance(value, str) and clean(value, 300):
-                return clean(value, 300)
-    return ""
+    """The sender's own words on it, and its code, where they are in a usual place."""
+    places = [table(data.get(name)) for name in _PLACES]
+    places += [table(place.get("error")) for place in places]
+    places = [data, *filter(None, places)]
+    words = _first(places, _REASONS)
+    code = _first(places, _CODES)
+    if not words or code.lower() in ("", "0", "200", words.lower()):
+        return words
+    return f"{words.rstrip('.')} ({code})."
 
 
-def _facts(data: object) -> tuple[Fact, ...]:
-    """Up to ten of the body's short values, those nearest the surface first."""
+def _first(places: Iterable[Mapping[str, object]], names: Iterable[str]) -> str:
+    """The first of these names that has a short value somewhere."""
+    values = (place.get(name) for name in names for place in places)
+    return next((text for value in values if (text := _words(value))), "")
+
+
+def _words(value: object) -> str:
+    """A text, or a number as it is; empty for what is not meant to be read."""
+    found = number(value)
+    if isinstance(value, str) and value.lstrip()[:1] not in ("{", "["):
+        return clean(value, 300)
+    return "" if found is None else str(found)
+
+
+def _facts(data: object, told: Container[str]) -> tuple[Fact, ...]:
+    """Up to ten of the body's short values not `told` already, the surface first."""
     found: list[Fact] = []
     waiting: deque[tuple[str, object, int]] = deque([("", data, 0)])
     visited = 0
@@ -80,7 +107,7 @@ def _facts(data: object) -> tuple[Fact, ...]:
             nested = table(inner)
             if nested and depth + 1 < _MAX_DEPTH:
                 waiting.append((f"{place}.", nested, depth + 1))
-            elif place and (text := _short(inner)):
+            elif place and (text := _short(inner)) and text not in told:
                 found.append(Fact(place, text))
     return tuple(found[:_MAX_FACTS])
 

@@ -10,7 +10,7 @@ lib/batch/webhook.ts.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 
 from receiver.messages.message import Account, Fact, Failure
@@ -75,6 +75,28 @@ class Credit:
             ("Credits refunded", self.refunded),
             ("Credits spent", self.spent),
         )
+
+
+def totals(events: Iterable[tuple[Event, Body]]) -> Credit:
+    """
+    What the batches among these events came to.
+
+    A batch's ledger counts from its beginning, so of several events of one batch the
+    last word on each figure holds.
+    """
+    names = [field.name for field in fields(Credit)]
+    latest: dict[tuple[str, str], dict[str, Number]] = {}
+    for event, data in events:
+        if event.type in TYPES:
+            found = asdict(_credit(data))
+            told = {name: value for name, value in found.items() if value is not None}
+            latest.setdefault((event.source, event.subject), {}).update(told)
+    return Credit(**{name: _sum(latest.values(), name) for name in names})
+
+
+def _sum(ledgers: Iterable[Mapping[str, Number]], name: str) -> Number | None:
+    found = [ledger[name] for ledger in ledgers if name in ledger]
+    return sum(found) if found else None
 
 
 def account(event: Event, data: Body) -> Account:

@@ -1,12 +1,13 @@
 """
 A message as an email, in two parts: text for everything, HTML for most.
 
-The templates lie beside this module.  The HTML is made for mail clients: tables and
+Our own templates lie beside this module.  The HTML is made for mail clients: tables and
 inline styles, no images, nothing loaded, and no colour that dark mode would spoil;
 what colour says, a word says too.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -27,8 +28,22 @@ _ACCENTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What a mail says; `page` is its HTML part, and empty for none."""
+
+    subject: str
+    text: str
+    page: str = ""
+
+
+def letter(message: Message) -> Letter:
+    """The message in our own words and form."""
+    return Letter(message.title, text_part(message), html_part(message))
+
+
 def written(
-    message: Message,
+    letter: Letter,
     *,
     sender: str,
     recipients: Sequence[str],
@@ -40,14 +55,15 @@ def written(
     mail = EmailMessage(SMTP)
     mail["From"] = sender
     mail["To"] = ", ".join(recipients)
-    mail["Subject"] = _header(message.title)
+    mail["Subject"] = _header(letter.subject)
     mail["Date"] = format_datetime(now)
     mail["Message-ID"] = message_id
     mail["Auto-Submitted"] = "auto-generated"
     mail["X-Auto-Response-Suppress"] = "All"
     mail["X-Event-Id"] = _header(event_id)
-    mail.set_content(text_part(message), cte="quoted-printable")
-    mail.add_alternative(html_part(message), subtype="html", cte="quoted-printable")
+    mail.set_content(letter.text, cte="quoted-printable")
+    if letter.page:
+        mail.add_alternative(letter.page, subtype="html", cte="quoted-printable")
     return mail
 
 

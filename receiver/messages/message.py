@@ -1,8 +1,9 @@
 """What a message says, whatever the channel; every text here is bounded and clean."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from receiver.messages.words import clean
 from receiver.models import State
 
 
@@ -47,22 +48,25 @@ class Account:
 
     title: str
     summary: str
-    state: State
+    state: State = State.UNKNOWN
+    status: tuple[str, Severity] | None = None
     counters: tuple[Fact, ...] = ()
     credits: tuple[Fact, ...] = ()
     failures: tuple[Failure, ...] = ()
     more_failures: int = 0
+    steps: tuple[Fact, ...] = ()
     facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     """
-    An event in words.
+    An event, or several, in words.
 
     `title` fits a subject line, `summary` is a sentence, `status` says in a word what
-    `severity` says in colour.  `more_failures` and `more_links` count what was left
-    out.  Nothing in it holds markup or control characters.
+    `severity` says in colour.  `more_failures`, `more_entries` and `more_links`
+    count what was left out.  `entries` are the other events of several; `steps` say
+    what to do, with the command for it.  `links_until` is when links end.  Nothing in it holds markup or control characters.
     """
 
     title: str
@@ -76,6 +80,18 @@ class Message:
     links: tuple[Link, ...]
     more_links: int
     facts: tuple[Fact, ...]
+    links_until: str = ""
+    entries: tuple[Fact, ...] = ()
+    more_entries: int = 0
+    steps: tuple[Fact, ...] = ()
+
+    @property
+    def entries_title(self) -> str:
+        return "What else came" if self.failures else "What came"
+
+    def noting(self, label: str, note: str) -> "Message":
+        """The same, with a fact before the others."""
+        return replace(self, facts=(Fact(label, clean(note, 300)), *self.facts))
 
 
 STATUS: dict[State, tuple[str, Severity]] = {

@@ -30,6 +30,12 @@ def clean(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
+def legible(text: str) -> str:
+    """The same for a text of several lines, whose line ends and tabs stay."""
+    text = text.replace("\r\n", "\n")
+    return _UNWANTED.sub(lambda found: found[0] if found[0] in "\n\t" else " ", text)
+
+
 def shown(value: object, limit: int = 200) -> str:
     """A scalar as text; empty for anything else."""
     if isinstance(value, str):
@@ -84,6 +90,17 @@ def moment(value: datetime | None) -> str:
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     except (OverflowError, ValueError):
         return ""  # next to the ends of what a datetime can be
+
+
+def moment_in(value: object) -> str:
+    """The same of a text in a body, `2026-01-24T10:02:05Z`; empty for anything else."""
+    if not isinstance(value, str) or len(value) > 40:
+        return ""
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        return ""
+    return moment(found if found.tzinfo else found.replace(tzinfo=UTC))
 
 
 def lasting(milliseconds: Number) -> str:

@@ -1,6 +1,6 @@
 """The configuration: `receiver.toml` and the environment, read once, judged whole."""
 
-from receiver.settings.fields import Argv, option, suggest
+from receiver.settings.fields import Argv, TextFile, option, suggest
 from receiver.settings.load import DEFAULT_FILE, load
 from receiver.settings.model import (
     DestinationSettings,
@@ -24,6 +24,7 @@ __all__ = [
     "Settings",
     "Source",
     "StoreSettings",
+    "TextFile",
     "load",
     "option",
     "suggest",

@@ -25,6 +25,22 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
+LARGEST_FILE = 256 * 1024
+"""Bytes a text file that a setting names may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextFile:
+    """
+    A file that a setting names, with what was in it when the configuration was read.
+
+    So settings differ when the file does, and a reload takes up its new text.
+    """
+
+    path: Path
+    text: str = field(repr=False)
+
+
 def option(
     default: Any = dataclasses.MISSING,
     *,
@@ -189,6 +205,8 @@ def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:  # noq
         return _mapping(args[1], value, key, problems)
     if hint is Argv:
         return _argv(value, key, problems)
+    if hint is TextFile:
+        return _text_file(value, key, problems)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, key, problems)
     return _scalar(hint, value, key, problems)
@@ -214,6 +232,23 @@ def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:  # noq
         problems.add(key, f"expected {_WORDS[hint]}, found {_kind(value)}")
         return None
     return value
+
+
+def _text_file(value: Any, key: str, problems: Problems) -> TextFile | None:
+    path = _scalar(Path, value, key, problems)
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
+            problems.add(key, f"{path} is larger than {LARGEST_FILE // 1024} KiB")
+        return TextFile(path, content.decode("utf-8-sig"))
+    except OSError as error:
+        problems.add(key, f"{path} cannot be read: {error.strerror}")
+    except ValueError:  # of Unicode, or of a name with a null in it
+        problems.add(key, f"{path} is not a text in UTF-8")
+    return None
 
 
 def _items(hint: Any, value: Any, key: str, problems: Problems) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from receiver.destinations import TYPES, Destination, Parcel
+from receiver.destinations import TYPES, Destination, Digests, Parcel, Previews
 from receiver.models import (
     Outcome,
     Result,
@@ -316,6 +316,30 @@ async def test_several_may_be_sent_at_once(scene):
     )
 
     assert [outcome.result for outcome in outcomes] == [Result.OK] * 5
+
+
+async def test_a_preview_sends_nothing_and_shows_no_secret(scene):
+    if not isinstance(scene.destination, Previews):
+        return
+
+    preview = await scene.destination.preview(parcel())
+
+    assert preview.text
+    assert not scene.other.connections
+    assert not any(hidden in repr(preview) for hidden in HIDDEN)
+
+
+@pytest.mark.parametrize("mode", ["ok", "refuse", "vanish"])
+async def test_several_events_at_once_have_one_outcome(scene, mode):
+    if not isinstance(scene.destination, Digests):
+        return
+    scene.other.set(mode)
+
+    outcome = await scene.destination.send_many([parcel(), parcel()])
+
+    assert outcome.ok is (mode == "ok")
+    assert not outcome.permanent
+    assert shows_no_secret(outcome)
 
 
 async def test_its_settings_show_no_secret(scene):

@@ -3,8 +3,9 @@ Writes the parts of the documentation that repeat the code: run it when they dif
 
     .venv/bin/python tests/docs/regenerate.py
 
-docs/cli.md is the help of every command; in docs/configuration.md the tables between
-`<!-- options: CLASS -->` and `<!-- end -->` are the fields of settings dataclasses.
+docs/cli.md is the help of every command; docs/alerts.md has a table of our own events;
+in docs/configuration.md the tables between `<!-- options: CLASS -->` and `<!-- end -->`
+are the fields of settings dataclasses.
 """
 
 import dataclasses
@@ -18,16 +19,20 @@ import click
 
 from receiver.cli import root
 from receiver.destinations import TYPES
+from receiver.internal import INTERNAL_TYPES, InternalType
 from receiver.settings import DestinationSettings
 from receiver.settings.model import RetryPolicy, Route, Server, Source, StoreSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
 CLI = DOCS / "cli.md"
 CONFIGURATION = DOCS / "configuration.md"
+ALERTS = DOCS / "alerts.md"
 COMMAND = "python tests/docs/regenerate.py"
 WIDTH = 80
 
 _MARKED = re.compile(r"(<!-- options: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+_ALERTS = re.compile(r"(\|---\|---\|---\|---\|\n).*?(<!-- end -->)", re.DOTALL)
 
 _CLI_HEAD = f"""\
 # Commands
@@ -136,6 +141,19 @@ def with_tables(text: str) -> str:
     return _MARKED.sub(lambda m: m[1] + table(classes[m[2]]) + m[3], text)
 
 
+def with_alerts(text: str) -> str:
+    """The page of alerts with its rows as they should be."""
+    rows = [
+        f"| `{kind}` | `{found.state}` | {found.when} | {_fields_of(found)} |\n"
+        for kind, found in INTERNAL_TYPES.items()
+    ]
+    return _ALERTS.sub(lambda m: m[1] + "".join(rows) + m[2], text)
+
+
+def _fields_of(found: InternalType) -> str:
+    return "; ".join(f"`{name}`: {what}" for name, what in found.fields.items())
+
+
 def cli_page() -> str:
     """docs/cli.md as it should be."""
     parts = [_CLI_HEAD]
@@ -166,6 +184,7 @@ def _helps(
 
 def main() -> None:
     CLI.write_text(cli_page())
+    ALERTS.write_text(with_alerts(ALERTS.read_text()))
     CONFIGURATION.write_text(with_tables(CONFIGURATION.read_text()))
 
 

@@ -17,21 +17,25 @@ from dotenv import dotenv_values
 import receiver
 from receiver import clock
 from receiver.app import make_destination
-from receiver.destinations import LazyTypes
+from receiver.destinations import TYPES, LazyTypes, Previews
 from receiver.destinations.command import CommandSettings, prepare
 from receiver.expressions import compile_condition
+from receiver.internal import INTERNAL_TYPES
 from receiver.metrics import Metrics
 from receiver.providers import LazySources, judge
+from receiver.providers.samples import samples
 from receiver.settings import Argv, Known, load
 from receiver.settings.environment import references
 from receiver.signatures import standard_key, standard_signature
 from tests import making
 from tests.docs.regenerate import (
+    ALERTS,
     CLI,
     COMMAND,
     CONFIGURATION,
     options,
     settings_classes,
+    with_alerts,
     with_tables,
 )
 
@@ -45,7 +49,8 @@ SIGNING_SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 SORA2 = '[sources.sora2]\nprovider = "sora2"\nsecrets = ["x"]\n'
 
-_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+_FLAGS = re.DOTALL | re.MULTILINE
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", _FLAGS)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 _COMMAND = re.compile(
@@ -53,7 +58,7 @@ _COMMAND = re.compile(
 )
 
 
-def blocks(language: str) -> list[Any]:
+def blocks(language: str, of: str = "") -> list[Any]:
     """Every code block of a language, with the page and line it is on as its id."""
     return [
         pytest.param(
@@ -61,6 +66,7 @@ def blocks(language: str) -> list[Any]:
             id=f"{page.relative_to(ROOT)}:{text.count(chr(10), 0, found.start()) + 1}",
         )
         for page in PAGES
+        if str(page).endswith(of)
         for text in [page.read_text()]
         for found in _BLOCK.finditer(text)
         if found[1] == language
@@ -98,6 +104,13 @@ def test_the_tables_of_options_are_what_the_code_declares():
     text = CONFIGURATION.read_text()
 
     assert text == with_tables(text), f"run: {COMMAND}"
+
+
+def test_the_table_of_alerts_is_what_the_code_declares():
+    text = ALERTS.read_text()
+
+    assert text == with_alerts(text), f"run: {COMMAND}"
+    assert all(f"| `{kind}` |" in text for kind in INTERNAL_TYPES)
 
 
 @pytest.mark.parametrize("name", settings_classes())
@@ -165,6 +178,7 @@ def test_every_logged_event_of_ours_is_in_the_operating_guide():
 def test_every_configuration_shown_can_be_used(toml: str, tmp_path: Path):
     if "[sources." not in toml:  # a part of one: complete it
         toml = f"{SORA2}{toml}"
+    write_templates(tmp_path)
     file = tmp_path / "receiver.toml"
     file.write_text(toml)
     known = Known(LazySources(), judge, LazyTypes())
@@ -176,6 +190,36 @@ def test_every_configuration_shown_can_be_used(toml: str, tmp_path: Path):
     settings = load(file, {**values, **addresses, **smtp}, known)
 
     assert settings.sources
+
+
+def write_templates(folder: Path) -> None:
+    """The template files that the page of messages shows, under their names."""
+    page = (ROOT / "docs/messages.md").read_text()
+    for name, source in re.findall(r"^```jinja\n{# (\S+) #}\n(.*?)^```", page, _FLAGS):
+        (folder / name).write_text(source)
+
+
+@pytest.mark.parametrize("toml", blocks("toml", of="docs/messages.md"))
+async def test_every_template_shown_tells_of_a_batch(toml: str, tmp_path: Path):
+    write_templates(tmp_path)
+    (tmp_path / "receiver.toml").write_text(f"{SORA2}{toml}")
+    values = {"SLACK_WEBHOOK_URL": "https://example.com/x", "SMTP_URL": "smtp://h"}
+    known = Known(LazySources(), judge, LazyTypes())
+    settings = load(tmp_path / "receiver.toml", values, known)
+    body = samples("sora2", "bat_1", clock.now())["batch.completed"].body
+    urls = ("https://x.example/1?a=1&b=2",)
+
+    for declared in settings.destinations.values():
+        destination = TYPES[declared.type].make(declared)
+        assert isinstance(destination, Previews)
+        preview = await destination.preview(
+            making.parcel(making.event(body, result_urls=urls))
+        )
+        await destination.close()
+
+        assert preview.note == ""
+        assert "is missing" not in preview.text + preview.html
+        assert "bat_1" in preview.text
 
 
 @pytest.mark.parametrize("expressions", blocks("cel"))

@@ -54,6 +54,24 @@ async def test_new_routes_apply_to_new_events_after_a_reload(tmp_path: Path):
     assert [seen.headers["webhook-id"] for seen in new.seen] == [second]
 
 
+async def test_a_template_file_that_changed_is_used_after_a_reload(tmp_path: Path):
+    async with sink() as there:
+        slack = f'type = "slack"\nurl = "{there.url}/"\ntemplate_file = "own.txt"'
+        (tmp_path / "own.txt").write_text("first {{ event.subject }}")
+        async with serving(tmp_path, config(destinations={"ops": slack})) as running:
+            await post(running, batch="bat_1")
+            await there.wait_for(1)
+
+            (tmp_path / "own.txt").write_text("second {{ event.subject }}")
+            running.process.send_signal(signal.SIGHUP)
+            await running.line("reload.done")
+            await post(running, batch="bat_2")
+            await there.wait_for(2)
+
+    texts = [json.loads(seen.body)["text"] for seen in there.seen]
+    assert texts == ["first bat_1", "second bat_2"]
+
+
 async def test_a_bad_new_file_leaves_the_old_one_running_and_says_why(tmp_path: Path):
     async with (
         sink() as there,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from receiver.messages import Failure, Link, Message, Severity, compose
 from receiver.messages.batches import TYPES
-from receiver.messages.mail import html_part, text_part, written
+from receiver.messages.mail import html_part, letter, text_part, written
 from receiver.messages.words import clean, lasting
 from receiver.models import Event, State
 from tests import making
@@ -181,9 +181,96 @@ def test_an_event_without_a_text_of_its_own_tells_what_its_body_says():
     )
 
     assert message.title == "task: t1 has failed"
-    assert message.summary == "kie reports that t1 has failed: Internal server error"
+    assert (
+        message.summary
+        == "kie reports that t1 has failed: Internal server error (500)."
+    )
     assert facts(message)["data.failMsg"] == "Internal server error"
     assert facts(message)["data.createTime"] == "1755596341000"
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "body", "title", "said"),
+    [
+        (
+            "task.failed",
+            State.FAILED,
+            {"code": 501, "data": {"failCode": "500", "failMsg": "Internal error"}},
+            "Task t1 has failed",
+            "task t1 has failed: Internal error (500).",
+        ),
+        (
+            "task.failed",
+            State.FAILED,
+            {"code": 400, "msg": "Your prompt was flagged.", "data": {"taskId": "t1"}},
+            "Task t1 has failed",
+            "task t1 has failed: Your prompt was flagged (400).",
+        ),
+        (
+            "task.succeeded",
+            State.SUCCEEDED,
+            {"code": 200, "msg": "success", "data": {"taskId": "t1"}},
+            "Task t1 has succeeded",
+            "task t1 has succeeded.",
+        ),
+        (
+            "job.failed",
+            State.FAILED,
+            {"job_id": "t1", "status": "failed", "metadata": {}},
+            "Job t1 has failed",
+            "job t1 has failed.",
+        ),
+        (
+            "video.failed",
+            State.FAILED,
+            {"data": {"id": "t1", "error": {"code": "moderation", "message": "No."}}},
+            "Video t1 has failed",
+            "video t1 has failed: No (moderation).",
+        ),
+        (
+            "prediction",
+            State.CANCELLED,
+            {"id": "t1", "error": "stopped by hand"},
+            "prediction: t1 was cancelled",
+            "t1 was cancelled: stopped by hand",
+        ),
+        (
+            "generation.failed",
+            State.FAILED,
+            {"failure": "SAFETY", "failureCode": "SAFETY", "error": '{"json": 1}'},
+            "Generation t1 has failed",
+            "generation t1 has failed: SAFETY",
+        ),
+    ],
+)
+def test_events_of_other_providers_are_told_in_their_words(
+    kind, state, body, title, said
+):
+    message = compose(event(body, source="kie", type=kind, subject="t1", state=state))
+
+    assert message.title == title
+    assert message.summary == f"kie reports that {said}"
+
+
+def test_links_that_end_say_so_where_they_are():
+    urls, until = ("https://x.example/1",), "2026-01-24 10:02:07 UTC"
+
+    message = compose(
+        event({}, type="task.succeeded", result_urls=urls, expires_at=NOW)
+    )
+
+    assert f"Results, until {until}:\n- Result 1: " in text_part(message)
+    assert f"Results, until {until}</h2>" in html_part(message)
+
+
+def test_what_the_head_of_a_message_says_is_not_said_again():
+    body = {"job_id": "t1", "type": "job.failed", "status": "failed"}
+
+    found = facts(compose(event(body, type="job.failed", subject="t1")))
+
+    assert "job_id" not in found
+    assert "type" not in found
+    assert found["status"] == "failed"
 
 
 def test_what_looks_like_a_secret_is_not_shown():
@@ -310,7 +397,7 @@ EVENTS = st.builds(
 def test_any_body_makes_a_bounded_clean_message_and_email(hostile):
     message = compose(hostile)
     mail = written(
-        message,
+        letter(message),
         sender="r@example.com",
         recipients=["a@example.com"],
         message_id="<1@example.com>",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from receiver.destinations import LazyTypes
 from receiver.destinations.command import CommandSettings
+from receiver.destinations.slack import SlackSettings
 from receiver.errors import Problem, SettingsError
 from receiver.models import Secret
 from receiver.providers import LazySources, judge
@@ -582,3 +583,58 @@ def test_any_bytes_are_settings_or_a_settings_error(folder: Path, content: bytes
 
     with pytest.raises(SettingsError):
         load(file, {}, KNOWN)
+
+
+# -- files that settings name
+
+OPS = '[destinations.d]\ntype = "slack"\nurl = "https://hooks.slack.com/x"\n'
+
+
+def test_a_template_file_is_read_from_the_configurations_folder(folder):
+    (folder / "texts").mkdir()
+    (folder / "texts" / "ops.txt").write_text("\ufeffcafé {{ event.id }}")
+    toml = SOURCE + OPS + 'template_file = "texts/ops.txt"\n'
+
+    first = loaded(folder, toml).destinations["d"]
+    (folder / "texts" / "ops.txt").write_text("other")
+    second = loaded(folder, toml).destinations["d"]
+
+    assert isinstance(first, SlackSettings)
+    assert first.template_file is not None
+    assert first.template_file.text == "café {{ event.id }}"
+    assert first != second
+    assert "café" not in repr(first)
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (None, "ops.txt cannot be read: No such file or directory"),
+        (b"\xff\xfe", "ops.txt is not a text in UTF-8"),
+        (b"x" * 300_000, "ops.txt is larger than 256 KiB"),
+        (b"a\n{{ x }", "ops.txt, line 2: unexpected '}'"),
+        (b"\n\n{{ evnt.id }}", 'ops.txt, line 3: there is no "evnt"'),
+    ],
+)
+def test_a_template_file_that_cannot_be_used_is_a_problem(folder, content, wrong):
+    if content is not None:
+        (folder / "ops.txt").write_bytes(content)
+
+    [problem] = problems(folder, SOURCE + OPS + 'template_file = "ops.txt"\n')
+
+    assert problem.key == "destinations.d.template_file"
+    assert wrong in problem.message
+
+
+@pytest.mark.parametrize("name", ["7", '"\\u0000"', '"."'])
+def test_a_name_that_names_no_file_is_a_problem(folder, name):
+    [problem] = problems(folder, SOURCE + OPS + f"template_file = {name}\n")
+
+    assert problem.key == "destinations.d.template_file"
+
+
+@pytest.mark.parametrize("digest", ['"0s"', '"500ms"', "60"])
+def test_a_digest_of_less_than_a_second_is_a_problem(folder, digest):
+    [problem] = problems(folder, SOURCE + OPS + f"digest = {digest}\n")
+
+    assert problem.key == "destinations.d.digest"
