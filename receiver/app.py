@@ -20,6 +20,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from receiver import logs
+from receiver.alerts import Alerts
 from receiver.child import kill_all
 from receiver.destinations import TYPES, Destination
 from receiver.dispatcher import Dispatcher
@@ -57,12 +58,23 @@ class App:
             store, self.metrics, make_destination, self.senders.read
         )
         wake = self.dispatcher.wake
-        self.intake = Intake(settings, store, self.metrics, wake, self.senders)
+        self.alerts = Alerts(settings, store, wake)
+        self.intake = Intake(
+            settings, store, self.metrics, wake, self.senders, self.alerts
+        )
         self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
         pauses_changed = self.dispatcher.pauses_changed
         again = self.intake.accept_again
-        self.api = Api(settings, store, wake, pauses_changed, self.senders.read, again)
+        self.api = Api(
+            settings,
+            store,
+            wake,
+            pauses_changed,
+            self.senders.read,
+            again,
+            self.alerts,
+        )
         self.web: ASGIApp = create_app(self.hooks, self.health)
 
     @classmethod
@@ -78,6 +90,7 @@ class App:
         await self.dispatcher.reload(settings.destinations)  # it alone can fail
         self.settings = settings
         self.senders.reload(settings.sources.values())
+        self.alerts.reload(settings)
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.api.reload(settings)
@@ -90,6 +103,7 @@ class App:
     async def close(self) -> None:
         """Let go of the store; call `dispatcher.stop` first if it was started."""
         await self.intake.close()
+        await self.alerts.close()
         await self.store.close()
 
 

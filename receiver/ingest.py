@@ -21,6 +21,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 from receiver import clock, logs
+from receiver.alerts import Alerts
 from receiver.errors import Conflict, Rejected, StoreError
 from receiver.expressions import context, event_fields
 from receiver.metrics import Metrics
@@ -81,14 +82,16 @@ class Intake:
         metrics: Metrics,
         wake: Callable[[tuple[str, ...]], None],
         senders: Senders,
+        alerts: Alerts,
     ) -> None:
+        self._alerts = alerts
         self._store = store
         self._senders = senders
         self._metrics = metrics
         self._wake = wake
         self._log = logs.get()
         self._pool: ProcessPoolExecutor | None = None
-        self._refusals = Refusals(store, metrics)
+        self._refusals = Refusals(store, metrics, alerts)
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -200,12 +203,15 @@ class Intake:
         kind = compare(original.facts, reading, first.result_urls)
         variant = Variant(event_id, kind, request.received_at, request.body)
         await self._store.add_variant(variant)
+        if kind == "conflict":
+            self._alerts.event_conflict(first, original.facts, reading.facts)
 
     def _count_failures(self, opinions: tuple[Opinion, ...], added: Added) -> None:
         for opinion in opinions:
             if opinion.verdict == "failed":
                 name = opinion.route.name
                 self._metrics.route_failures.labels(name).inc()
+                self._alerts.route_failing(name, added.event_id, opinion.detail)
                 self._log.warning(
                     "route.failed", route=name, id=added.event_id, error=opinion.detail
                 )

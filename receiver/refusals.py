@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from receiver import logs
+from receiver.alerts import Alerts
 from receiver.errors import Rejected, StoreError
 from receiver.metrics import Metrics
 from receiver.models import Carried, Rejection, Request
@@ -41,8 +42,9 @@ BYTES_AT_ONCE = 1024 * 1024
 class Refusals:
     """Notes refused requests."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics, alerts: Alerts) -> None:
         self._store = store
+        self._alerts = alerts
         self._metrics = metrics
         self._waiting: list[Rejection] = []
         self._bytes = 0
@@ -53,6 +55,8 @@ class Refusals:
         """Note one that anybody may have sent; at most so many wait."""
         self._note(provider, request, why)
         signed = not provider.signature_headers.isdisjoint(request.headers)
+        if signed:
+            self._alerts.source_rejecting(provider.source.name, why.code, why.message)
         most = KEPT_SIGNED_BYTES if signed else KEPT_UNSIGNED_BYTES
         kept = rejection_of(
             provider,
@@ -75,6 +79,7 @@ class Refusals:
             StoreError: it is not kept; the sender should try again.
         """
         self._note(provider, request, why)
+        self._alerts.source_rejecting(provider.source.name, why.code, why.message)
         kept = rejection_of(provider, request, why, request.body, "verified")
         await self._store.add_rejections([kept])
 

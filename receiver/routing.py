@@ -4,7 +4,8 @@ Which routes an event matches, and why (pure).
     source -> types -> when -> destinations
 
 Routes are independent of each other: their order decides nothing but the order in
-which destinations are listed.
+which destinations are listed.  `*` is every source but `receiver`: whoever wants alerts
+says so.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from receiver import expressions
+from receiver import expressions, internal
 from receiver.expressions import Condition, ExpressionError
 from receiver.models import Decision, Verdict
 from receiver.settings import Route
@@ -80,7 +81,8 @@ class Router:
             known = [
                 (rule, any(fnmatchcase(event_type, glob) for glob in rule.route.types))
                 for rule in self._rules
-                if rule.route.source in (source, "*")
+                if rule.route.source == source
+                or (rule.route.source == "*" and source != internal.SOURCE)
             ]
             if len(self._of_type) >= REMEMBERED_TYPES:  # types are the senders' words
                 self._of_type.clear()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from receiver.alerts import Alerts
 from receiver.errors import Rejected, StoreBusy, StoreError
 from receiver.ingest import (
     LONGEST_NAME,
@@ -61,7 +62,12 @@ class Desk:
         self.woken: list[tuple[str, ...]] = []
         self.metrics = Metrics()
         self.intake = Intake(
-            settings(*ROUTES), store, self.metrics, self.woken.append, Senders(())
+            settings(*ROUTES),
+            store,
+            self.metrics,
+            self.woken.append,
+            Senders(()),
+            Alerts(settings(), store, self.woken.append),
         )
 
     async def count(self) -> int:

@@ -14,7 +14,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from receiver import expressions
+from receiver import expressions, internal
 from receiver.errors import Problem, SettingsError
 from receiver.settings.environment import Environment, interpolate, references
 from receiver.settings.fields import Problems, build, suggest
@@ -190,6 +190,8 @@ def _source(name: str, table: Any, problems: Problems, known: Known) -> Source |
 
 
 def _check_source(source: Source, key: str, problems: Problems, known: Known) -> None:
+    if source.name == internal.SOURCE:
+        problems.add(key, "is the name of receiver's own events", "choose another")
     if not source.path.startswith("/"):
         problems.add(f"{key}.path", "must begin with /")
     elif source.path in RESERVED or source.path.startswith("/api/"):
@@ -254,7 +256,7 @@ def _check_route(
 ) -> None:
     sources = [name for name, _ in _named(document.get("sources", {}))]
     destinations = [name for name, _ in _named(document.get("destinations", {}))]
-    if route.source != "*" and route.source not in sources:
+    if route.source not in ("*", internal.SOURCE, *sources):
         hint = suggest(route.source, sources)
         problems.add(f"{key}.source", f'no source "{route.source}"', hint)
     for i, name in enumerate(route.to):

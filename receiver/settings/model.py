@@ -146,7 +146,9 @@ class Route:
     """Sends a source's matching events to destinations."""
 
     name: str = option("", help="shown by explain; route-<n> if not given")
-    source: str = option(help="the source's name, or * for any")
+    source: str = option(
+        help="the source's name, * for any, or receiver for its own alerts"
+    )
     types: tuple[str, ...] = option(("*",), help='event types; globs like "batch.*"')
     when: str | None = option(None, help="a CEL expression that must be true")
     to: tuple[str, ...] = option(help="names of destinations")

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from receiver import clock, logs, replay
+from receiver.alerts import Alerts
 from receiver.delivery import ReadEvent
 from receiver.errors import Conflict, NotFound, ReceiverError, Rejected, StoreError
 from receiver.ingest import Answer
@@ -49,7 +50,9 @@ class Api:
         pauses_changed: Callable[[], Awaitable[None]],
         read: ReadEvent,
         accept_again: AcceptAgain,
+        alerts: Alerts,
     ) -> None:
+        self._alerts = alerts
         self._accept_again = accept_again
         self._read = read
         self._store = store
@@ -187,13 +190,19 @@ class Api:
         reason = str((await _json(request)).get("reason") or "paused by hand")[:500]
         changed = await self._store.pause(name, reason, clock.now())
         await self._pauses_changed()
+        if changed:
+            self._alerts.destination_paused(name, reason)
         return _done("destination.paused", changed, destination=name, reason=reason)
 
     async def resume(self, request: Request) -> Response:
         """`{"changed": true}`, or false if it was not paused."""
         name = self._known(request)
+        pauses = await self._store.pauses()
         changed = await self._store.resume(name, clock.now())
         await self._pauses_changed()
+        if changed:
+            open_ = [p for p in pauses if p.destination == name and p.ended_at is None]
+            self._alerts.destination_resumed(name, open_[-1].started_at)
         return _done("destination.resumed", changed, destination=name)
 
     def _known(self, request: Request) -> str:

@@ -1,0 +1,241 @@
+"""
+Alerts: what receiver has to say about itself, as events of the source `receiver`.
+
+They are stored and routed like any other event, so alerts are routes.  One that no
+route wants is only logged.  What can happen often is told at once, and then at most
+once in a while, with a count.  Nothing that happens to an internal event is told:
+alerts never loop.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import count
+
+from receiver import clock, internal, logs
+from receiver.errors import StoreError
+from receiver.expressions import context, event_fields
+from receiver.models import Decision, Event, Reading, Scalar
+from receiver.routing import Router, decide
+from receiver.settings import Settings
+from receiver.stores import Store
+
+DEAD_EVERY_S = 300.0
+FAILING_EVERY_S = 3600.0
+REJECTING_EVERY_S = 3600.0
+REJECTING_FROM = 5
+"""So many signed requests have to be refused within an hour to be told of: a few may be
+anybody's."""
+
+ORIGIN = "internal"
+
+Make = Callable[[int], internal.Body]
+
+
+@dataclass(slots=True)
+class _Window:
+    """A while in which something is told once: how often it happened since."""
+
+    timer: asyncio.TimerHandle
+    make: Make
+    told: bool = False
+    count: int = 0
+
+
+class Alerts:
+    """Raises internal events; every method returns at once and never raises."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        wake: Callable[[tuple[str, ...]], None],
+    ) -> None:
+        self._store = store
+        self._wake = wake
+        self._windows: dict[tuple[str, str], _Window] = {}
+        self._numbers = count()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Route what comes by these settings."""
+        self._router = Router(settings.routes)
+
+    async def close(self) -> None:
+        """Tell what was held back, and wait until all is kept."""
+        for window in self._windows.values():
+            window.timer.cancel()
+            if window.told and window.count:
+                self._raise(window.make(window.count))
+        self._windows.clear()
+        await asyncio.gather(*self._tasks)
+
+    # -- what is told
+
+    def delivery_dead(self, event: Event, destination: str, outcome: str) -> None:
+        """A delivery was given up: told at most once in 5 minutes for a destination."""
+
+        def make(count: int) -> internal.Body:
+            return internal.delivery_dead(
+                destination,
+                count=count,
+                event_id=event.id,
+                event_type=event.type,
+                event_subject=event.subject,
+                outcome=outcome,
+            )
+
+        if event.source != internal.SOURCE:
+            self._seldom(("delivery.dead", destination), DEAD_EVERY_S, make)
+
+    def destination_paused(self, destination: str, reason: str) -> None:
+        self._raise(internal.destination_paused(destination, reason=reason))
+
+    def destination_resumed(self, destination: str, since: datetime | None) -> None:
+        self._raise(internal.destination_resumed(destination, paused_at=since))
+
+    def event_conflict(
+        self,
+        event: Event,
+        first: Mapping[str, Scalar],
+        later: Mapping[str, Scalar],
+    ) -> None:
+        """A repeat has other facts: told once for every set of them."""
+        differences = [
+            (name, first[name], later[name])
+            for name in sorted(first.keys() & later.keys())
+            if first[name] != later[name]
+        ]
+        body = internal.event_conflict(
+            event.id,
+            event_source=event.source,
+            event_type=event.type,
+            event_subject=event.subject,
+            differences=differences,
+        )
+        facts = ",".join(f"{name}={value}" for name, _, value in differences)
+        self._raise(body, key=f"event.conflict:{event.id}:{facts}"[:400])
+
+    def route_failing(self, route: str, event_id: str, error: str) -> None:
+        """A condition failed: told at most once an hour for a route."""
+
+        def make(count: int) -> internal.Body:
+            return internal.route_failing(
+                route, error=error, count=count, event_id=event_id
+            )
+
+        self._seldom(("route.failing", route), FAILING_EVERY_S, make)
+
+    def source_rejecting(self, source: str, code: str, reason: str) -> None:
+        """A signed request was refused: told when it is several, then once an hour."""
+
+        def make(count: int) -> internal.Body:
+            return internal.source_rejecting(
+                source, code=code, reason=reason, count=count
+            )
+
+        key = ("source.rejecting", source)
+        self._seldom(key, REJECTING_EVERY_S, make, least=REJECTING_FROM)
+
+    def source_quiet(self, source: str, since: datetime, after: timedelta) -> None:
+        """Nothing came for too long: told once for every silence."""
+        body = internal.source_quiet(source, since=since, after=after)
+        self._raise(body, key=f"source.quiet:{source}:{clock.to_ms(since)}")
+
+    def links_expiring(self, event: Event, destination: str, at: datetime) -> None:
+        """Links are about to end before somebody has them: told once for each."""
+        body = internal.links_expiring(
+            event.id,
+            event_type=event.type,
+            event_subject=event.subject,
+            destination=destination,
+            expires_at=at,
+        )
+        self._raise(body, key=f"links.expiring:{event.id}:{destination}")
+
+    # -- how it is told
+
+    def _seldom(
+        self, key: tuple[str, str], every_s: float, make: Make, least: int = 1
+    ) -> None:
+        """Tell when it has happened `least` times, then at most once in `every_s`."""
+        window = self._windows.get(key)
+        if window is None:
+            window = self._open(key, every_s, make)
+        window.make = make
+        window.count += 1
+        if not window.told and window.count >= least:
+            window.told = True
+            self._raise(make(window.count))
+            window.count = 0
+
+    def _open(self, key: tuple[str, str], every_s: float, make: Make) -> _Window:
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(every_s, self._over, key, every_s)
+        window = self._windows[key] = _Window(timer, make)
+        return window
+
+    def _over(self, key: tuple[str, str], every_s: float) -> None:
+        window = self._windows.pop(key)
+        if window.told and window.count:
+            self._raise(window.make(window.count))
+            self._open(key, every_s, window.make).told = True
+
+    def _raise(self, body: internal.Body, key: str | None = None) -> None:
+        task = asyncio.create_task(self._keep(body, key))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _keep(self, body: internal.Body, key: str | None) -> None:
+        now = clock.now()
+        reading = internal.reading(body, now)
+        # Two of a kind may be told within one millisecond.
+        reading = replace(reading, key=key or f"{reading.key}:{next(self._numbers)}")
+        decision = self._decide(reading, body, now)
+        log = logs.get().bind(type=reading.type, subject=reading.subject)
+        if not decision.destinations:
+            log.info("alert.unrouted")
+            return
+        try:
+            added = await self._store.add(_event(reading, body, now), decision, {})
+        except StoreError as error:
+            log.error("alert.not_kept", error=str(error))
+            return
+        if added.created:
+            self._wake(decision.destinations)
+            log.warning("alert.raised", id=added.event_id, to=decision.destinations)
+
+    def _decide(self, reading: Reading, body: internal.Body, now: datetime) -> Decision:
+        def build() -> object:
+            fields = event_fields(
+                reading,
+                id="",
+                source=internal.SOURCE,
+                provider=internal.SOURCE,
+                received_at=now,
+                origin=ORIGIN,
+            )
+            return context(fields, body, {"headers": {}, "query": {}})
+
+        return decide(self._router.opinions(internal.SOURCE, reading.type, build))
+
+
+def _event(reading: Reading, body: internal.Body, now: datetime) -> Event:
+    return Event(
+        id="",
+        source=internal.SOURCE,
+        provider=internal.SOURCE,
+        key=reading.key,
+        type=reading.type,
+        subject=reading.subject,
+        state=reading.state,
+        final=reading.final,
+        occurred_at=reading.occurred_at,
+        received_at=now,
+        origin=ORIGIN,
+        headers={"content-type": "application/json"},
+        query={},
+        body=internal.encoded(body),
+    )
