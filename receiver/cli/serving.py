@@ -16,9 +16,8 @@ import click
 from receiver.cli.common import check_name, program, settings_of
 from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
 from receiver.cli.trying import notes
-from receiver.errors import Problem, SettingsError, StoreUnusable
+from receiver.errors import Problem, SettingsError
 from receiver.settings import DEFAULT_FILE, Settings, Source
-from receiver.stores import sqlite_path
 
 
 @click.command()
@@ -38,11 +37,11 @@ def serve(config: Path | None, fd: int | None) -> None:
     """
     from receiver import logs
 
-    settings = settings_of(config)
+    settings = complete(config)
     logs.configure(settings.server.log_level, settings.server.log_format)
     from receiver.app import run
 
-    run(settings, lambda: settings_of(config), fd if fd is not None else _handed_over())
+    run(settings, lambda: complete(config), fd if fd is not None else _handed_over())
 
 
 def _handed_over() -> int | None:
@@ -65,7 +64,7 @@ def check(config: Path | None, json_: bool) -> None:
       receiver -c staging.toml check --json
     """
     try:
-        settings = _checked(config)
+        settings = complete(config)
     except SettingsError as error:
         if not json_:
             raise
@@ -97,8 +96,10 @@ def check(config: Path | None, json_: bool) -> None:
         click.secho(f"\nnote: {key}: {clean(message)}", fg="yellow")
 
 
-def _checked(config: Path | None) -> Settings:
+def complete(config: Path | None) -> Settings:
     """
+    The configuration, and all it needs on this machine.
+
     Raises:
         SettingsError: `serve` would not start, or could not deliver.
     """
@@ -106,12 +107,8 @@ def _checked(config: Path | None) -> Settings:
     problems = [
         Problem(settings.file, f"destinations.{name}.{field}", message, hint)
         for name, destination in settings.destinations.items()
-        for field, message, hint in destination.problems()
+        for field, message, hint in destination.missing()
     ]
-    try:
-        sqlite_path(settings.store.url)
-    except StoreUnusable as error:
-        problems.append(Problem(settings.file, "store.url", str(error)))
     if problems:
         raise SettingsError(problems)
     return settings

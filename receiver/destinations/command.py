@@ -88,14 +88,16 @@ class CommandSettings(DestinationSettings):
     )
     concurrency: int = option(4, help="runs at a time", least=1)
 
-    def problems(self) -> Iterable[tuple[str, str, str]]:
+    def missing(self) -> Iterable[tuple[str, str, str]]:
         path, why = self.find()
         if not path:
             yield "command", why, ""
-        if any("\0" in text for text in self.command):
-            yield "command", "holds a NUL, which no argument can", ""
         if not os.path.isdir(self.folder):  # noqa: PTH112 (Path's may raise)
             yield "folder", f"{self.folder} is not a folder", ""
+
+    def problems(self) -> Iterable[tuple[str, str, str]]:
+        if any("\0" in text for text in self.command):
+            yield "command", "holds a NUL, which no argument can", ""
         for i, code in enumerate(self.permanent_exit_codes):
             if not 1 <= code <= 255 or code == TRY_AGAIN:
                 hint = "1 to 255, without 75, which asks for another attempt"

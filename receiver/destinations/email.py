@@ -101,9 +101,11 @@ class EmailSettings(DestinationSettings):
         for address in self.recipients():
             if not _is_address(address):
                 yield "to", f"{clean(address, 100)!r} is not an email address", ""
+        yield from template_problems(self, TEMPLATES)
+
+    def missing(self) -> Iterable[tuple[str, str, str]]:
         if self.ca_file and not os.access(self.ca_file, os.R_OK):
             yield "ca_file", "cannot be read", "a file with certificates in PEM form"
-        yield from template_problems(self, TEMPLATES)
 
     def described(self) -> str:
         found = server(self.smtp)

@@ -136,6 +136,14 @@ class DestinationSettings:
         """What is wrong beyond single fields: (field, message, hint) each."""
         return ()
 
+    def missing(self) -> Iterable[tuple[str, str, str]]:
+        """
+        What it needs on this machine and is not there now: (field, message, hint) each.
+
+        Asked only by what would deliver; to look at the store nobody needs it.
+        """
+        return ()
+
     def described(self) -> str:
         """Where it goes, in a few words without secrets."""
         return self.type

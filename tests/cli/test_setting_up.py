@@ -338,3 +338,21 @@ async def test_the_console_log_is_not_driven_by_what_providers_send(tmp_path):
     assert code == 0, err
     assert "event.received" in said
     assert not any(c in said for c in "\x1b\x07\x9b\u202e")
+
+
+async def test_a_program_that_is_gone_keeps_nobody_from_looking(tmp_path):
+    (tmp_path / "hook").write_text("#!/bin/sh\n")
+    (tmp_path / "hook").chmod(0o755)
+    toml = config(destinations={"hook": 'type = "command"\ncommand = ["./hook"]'})
+    async with serving(tmp_path, toml) as running:
+        await running.stop()
+    (tmp_path / "hook").unlink()
+
+    looked = await command(tmp_path, "events", "list")
+    checked = await command(tmp_path, "check")
+    served = await command(tmp_path, "serve")
+
+    assert looked[0] == 0
+    assert (checked[0], served[0]) == (2, 2)
+    assert "destinations.hook.command" in checked[2]
+    assert "destinations.hook.command" in served[2]

@@ -648,7 +648,7 @@ def test_a_program_that_is_not_there_or_not_executable_is_a_problem(tmp_path: Pa
     plain.write_text("")
 
     found = {
-        str(name): [(field, why) for field, why, _ in settings(name).problems()]
+        str(name): [(field, why) for field, why, _ in settings(name).missing()]
         for name in ("no-such-program", tmp_path / "none", tmp_path, plain, "sh")
     }
 
@@ -705,8 +705,8 @@ def test_what_no_process_can_be_given_is_a_problem(tmp_path: Path):
     found = [
         *settings("sh", "a\0b").problems(),
         *settings("sh", variables={"A": Secret("a\0b")}).problems(),
-        *settings("sh", folder=tmp_path / "none").problems(),
-        *settings("sh", folder=Path("a\0b")).problems(),
+        *settings("sh", folder=tmp_path / "none").missing(),
+        *settings("sh", folder=Path("a\0b")).missing(),
     ]
 
     assert [field for field, _, _ in found] == [

@@ -563,7 +563,7 @@ def test_any_event_makes_a_mail_with_our_headers_only(subject, body, state):
 def test_settings_that_cannot_work_are_problems(changes, key):
     found = configured("smtp://localhost", **changes)
 
-    problems = list(found.problems())
+    problems = [*found.problems(), *found.missing()]
 
     assert [name for name, *_ in problems] == [key]
     assert "p/w" not in repr(problems)
