@@ -145,8 +145,7 @@ async def _serve(
         for task in tasks:
             task.add_done_callback(lambda _: stop.set())
         await app.dispatcher.start(settings.destinations)
-        for advice in await app.orphans():
-            log.warning("deliveries.orphaned", advice=advice)
+        await _warn(app)
         for server in servers:
             await server.ready.wait()
         log.info("receiver.ready", **_addresses(settings, listener))
@@ -190,6 +189,14 @@ async def _reload(app: App, load: Callable[[], Settings]) -> None:
     if (before.server, before.store) != (settings.server, settings.store):
         log.warning("reload.partial", advice="[server] and [store] need a restart")
     log.info("reload.done", routes=len(settings.routes))
+    await _warn(app)
+
+
+async def _warn(app: App) -> None:
+    """Say what works, but not as somebody may think."""
+    log = logs.get()
+    for key, message in app.senders.warnings():
+        log.warning("config.warning", key=key, message=message)
     for advice in await app.orphans():
         log.warning("deliveries.orphaned", advice=advice)
 

@@ -10,6 +10,7 @@ from receiver.models import Reading, Request
 from receiver.providers import provider_of
 from receiver.providers.body import parse
 from receiver.providers.samples import samples
+from receiver.providers.senders import Senders
 from receiver.routing import Router
 from receiver.settings import Route, Settings, Source
 from receiver.settings.fields import suggest
@@ -19,11 +20,11 @@ SUBJECT = "sample"
 
 def notes(settings: Settings) -> list[tuple[str, str]]:
     """
-    What is allowed but looks wrong: (key path, sentence) each.
+    What is allowed but risky, or looks wrong: (key path, sentence) each.
 
     Every condition is evaluated on every sample of the sources it is for.
     """
-    found: list[tuple[str, str]] = []
+    found = list(Senders(settings.sources.values()).warnings())
     for i, route in enumerate(settings.routes):
         for source in settings.sources.values():
             if route.source in (source.name, "*"):

@@ -54,6 +54,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "sora2": Kind("receiver.providers.sora2", "Sora2"),
     "sophon": Kind("receiver.providers.sophon", "Sophon"),
+    "kie": Kind("receiver.providers.kie", "Kie", "KieSource"),
 }
 
 

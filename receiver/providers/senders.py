@@ -1,6 +1,6 @@
 """The senders of all configured sources: by path for the intake, by event for others."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from receiver.errors import Rejected
@@ -30,6 +30,12 @@ class Senders:
     def of(self, source: str) -> Provider | None:
         """Who posts to the source of this name."""
         return self._of.get(source)
+
+    def warnings(self) -> Iterator[tuple[str, str]]:
+        """What is risky in how they are configured: (the setting, a sentence) each."""
+        for provider in self._of.values():
+            for field, message in provider.warnings():
+                yield f"sources.{provider.source.name}.{field}", message
 
     async def read(self, event: Event) -> Event:
         """The event with what only its body knows: links to results and their expiry."""

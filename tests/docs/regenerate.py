@@ -20,6 +20,7 @@ import click
 from receiver.cli import root
 from receiver.destinations import TYPES
 from receiver.internal import INTERNAL_TYPES, InternalType
+from receiver.providers import KINDS
 from receiver.settings import DestinationSettings
 from receiver.settings.model import RetryPolicy, Route, Server, Source, StoreSettings
 
@@ -54,7 +55,13 @@ needs `--yes`.
 def settings_classes() -> dict[str, type]:
     """Every dataclass that has options, by name."""
     base = (Server, StoreSettings, Source, Route, DestinationSettings, RetryPolicy)
-    return {cls.__name__: cls for cls in (*base, *destination_classes())}
+    specific = (*source_classes(), *destination_classes())
+    return {cls.__name__: cls for cls in (*base, *specific)}
+
+
+def source_classes() -> tuple[type[Source], ...]:
+    """The settings class of each provider that has one of its own."""
+    return tuple(kind.settings_class() for kind in KINDS.values() if kind.settings)
 
 
 def destination_classes() -> tuple[type[DestinationSettings], ...]:
@@ -64,9 +71,10 @@ def destination_classes() -> tuple[type[DestinationSettings], ...]:
 
 def options(cls: type) -> Iterator[tuple[str, str, str]]:
     """Name, default and help of each option as a user writes them."""
-    inherited = _fields(DestinationSettings)
+    base = Source if issubclass(cls, Source) else DestinationSettings
+    inherited = _fields(base)
     for name, field in _fields(cls).items():
-        if cls is not DestinationSettings and field == inherited.get(name):
+        if cls is not base and field == inherited.get(name):
             continue
         yield name.rstrip("_"), _default(field), field.metadata["help"]
 

@@ -73,8 +73,15 @@ def test_there_are_samples_and_each_is_an_event_of_its_own(case):
     assert len(set(keys)) >= len(keys) - len(SAME_EVENT.get(case.name, ()))
 
 
-SAME_EVENT = {"sora2": ("as-sent",)}
-"""Samples that are another form of one that is there."""
+SAME_EVENT = {
+    "sora2": ("as-sent",),
+    "kie": (
+        *("task.failed", "veo.succeeded", "veo.failed", "veo-4k.failed"),
+        *("suno.complete", "suno.failed", "runway.succeeded", "aleph.failed"),
+        *("luma.succeeded", "midjourney.succeeded"),
+    ),
+}
+"""Samples that are another form, or another end, of one that is there."""
 
 
 @every_provider
