@@ -111,15 +111,19 @@ def made_up(
         NotFound: there is no such sample.
         click.BadParameter: the file's body is not one that the source sends.
     """
-    from receiver.cli.sending import sample
+    from receiver.cli.shots import fresh_subject, sample_name
     from receiver.providers import provider_of
     from receiver.providers.body import parse
-    from receiver.providers.samples import Sample
+    from receiver.providers.samples import Sample, sample
 
     if source == internal.SOURCE:
         return _alert(event_type)
     declared = settings.sources[source]
-    made = Sample("", file.read_bytes()) if file else sample(declared, event_type, None)
+    if file:
+        made = Sample("", file.read_bytes())
+    else:
+        name, subject = sample_name(declared, event_type), fresh_subject(declared)
+        made = sample(declared.provider, name, subject, clock.now())
     headers = {"content-type": "application/json", **made.headers}
     request = Request(headers, {}, made.body, clock.now())
     try:

@@ -1,149 +1,261 @@
-"""send: be the provider for a moment."""
+"""send: be the provider, for a moment or for a while."""
 
-import secrets
+import asyncio
+import signal
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import click
-import httpx
 
 from receiver import clock
-from receiver.cli.common import settings_of
-from receiver.cli.output import as_json, clean, coloured, emit_json
+from receiver.cli.common import options, settings_of, waits
+from receiver.cli.output import as_json, clean, coloured, emit_json, table
+from receiver.cli.posting import (
+    Answer,
+    by_answer,
+    check_address,
+    client,
+    latency,
+    post,
+    post_many,
+    unreachable,
+)
 from receiver.cli.serving import find_source
+from receiver.cli.shots import Shots, read_samples, sample_name
 from receiver.errors import NotFound
-from receiver.models import Request, State
-from receiver.providers import provider_of
-from receiver.providers.body import parse
-from receiver.providers.samples import Sample, samples
-from receiver.providers.sending import outgoing
 from receiver.settings import Source
+from receiver.settings.fields import duration
 
-GOOD = (State.SUCCEEDED, State.PARTIAL)
+REDRAWN = 200
+"""Times that the progress bar is drawn again."""
+
+
+def _age(_: click.Context, __: click.Parameter, text: str) -> timedelta:
+    age = duration(text)
+    if age is None:
+        raise click.BadParameter(f"{text!r} is no duration; write 30s, 10m or 2h")
+    return age
+
+
+def _changes(
+    _: click.Context, __: click.Parameter, texts: Sequence[str]
+) -> list[tuple[str, str]]:
+    for text in texts:
+        if not text.partition("=")[0] or "=" not in text:
+            raise click.BadParameter(f"{text!r}: write PATH=VALUE")
+    return [(path, value) for path, _, value in (text.partition("=") for text in texts)]
+
+
+what = options(
+    click.option("--list", "list_", is_flag=True, help="Only list what TYPE can be."),
+    click.option(
+        "--file",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        help="Send this body instead; {{subject}} and {{now}} in it are replaced.",
+    ),
+    click.option("--subject", default="", help="The batch, task or job it is about."),
+    click.option(
+        "--set",
+        "changes",
+        metavar="PATH=VALUE",
+        multiple=True,
+        callback=_changes,
+        help="Change the body: items.0.status=failed, or any JSON as the value.",
+    ),
+)
+"""What is in the body."""
+
+how = options(
+    click.option("--url", "address", help="Post here, not to the configured server."),
+    click.option(
+        "--key",
+        envvar="RECEIVER_SEND_KEY",
+        show_envvar=True,
+        help="Sign with this secret, or private key, instead of the source's.",
+    ),
+    click.option("--unsigned", is_flag=True, help="Leave the signature out."),
+    click.option("--bad-signature", is_flag=True, help="With a byte of it wrong."),
+    click.option(
+        "--age", default="0s", callback=_age, help="As made and signed so long ago."
+    ),
+)
+"""How it is signed, and where it goes."""
+
+many = options(
+    click.option("--count", type=click.IntRange(1, 10_000_000), help="So many events."),
+    click.option(
+        "--concurrency",
+        default=8,
+        show_default=True,
+        type=click.IntRange(1, 1000),
+        help="So many at a time.",
+    ),
+    click.option("--repeat-same", is_flag=True, help="The same event every time."),
+)
+"""How many there are."""
 
 
 @click.command()
 @click.argument("source")
 @click.argument("event_type", metavar="[TYPE]", default="")
-@click.option(
-    "--file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Send this body instead.",
-)
-@click.option("--subject", help="The batch id to use (default: a fresh one).")
-@click.option("--url", "address", help="Post here instead of to the configured server.")
-@click.option("--unsigned", is_flag=True, help="Leave the signature out.")
+@what
+@how
+@many
 @as_json
 @click.pass_obj
-def send(
+@waits
+async def send(
     config: Path | None,
     source: str,
     event_type: str,
+    list_: bool,
     file: Path | None,
-    subject: str | None,
+    subject: str,
+    changes: list[tuple[str, str]],
     address: str | None,
+    key: str | None,
     unsigned: bool,
+    bad_signature: bool,
+    age: timedelta,
+    count: int | None,
+    concurrency: int,
+    repeat_same: bool,
     json_: bool,
 ) -> None:
     """
-    Sign a sample as the provider would, and post it.  Exit code 1 if it is refused.
+    Sign a sample as the provider would, and post it.
+
+    With --count every event is about a subject of its own, and at the end you are told
+    how long the answers took; Ctrl-C ends it early.  Exit code 1 if anything is
+    refused; with --bad-signature, if anything is not.
 
     \b
     Examples:
       receiver send sora2                          a completed batch
-      receiver send sora2 batch.refunded
-      receiver send sora2 as-sent                  the flat form that is really sent
-      receiver send sora2 --file body.json
+      receiver send sora2 --list
+      receiver send sora2 batch.refunded --set ledger.refunded=500
+      receiver send sora2 --file body.json --bad-signature
+      receiver send sora2 --count 1000 --concurrency 20
     """
+    if unsigned and bad_signature:
+        raise click.UsageError("either --unsigned or --bad-signature")
+    if repeat_same and count is None:
+        raise click.UsageError("--repeat-same needs --count")
     settings = settings_of(config)
     found = find_source(settings, source)
-    made = (
-        sample(found, event_type, subject)
-        if not file
-        else Sample("", file.read_bytes())
-    )
+    if list_:
+        _list(found, json_=json_)
+        return
     base = f"http://{settings.server.host}:{settings.server.port}"
-    response = post(found, made, address or base + found.path, signed=not unsigned)
-    answer = _answer(response)
-    if json_:
-        emit_json({"status_code": response.status_code, "answer": answer})
+    url = address or base + found.path
+    check_address(url)
+    shots = Shots(
+        found,
+        name="" if file else sample_name(found, event_type),
+        file=file.read_bytes() if file else None,
+        subject=subject,
+        several=count is not None and not repeat_same,
+        same=repeat_same,
+        changes=changes,
+        key=key,
+        unsigned=unsigned,
+        spoiled=bad_signature,
+        age=age,
+    )
+    if count is None:
+        answers = [await _one(shots, url, json_=json_)]
     else:
-        known = answer if isinstance(answer, dict) else {}
-        error = known.get("error")
-        if not isinstance(error, dict):
-            error = {}
-        word = known.get("status") or error.get("code") or response.text[:200]
-        rest = known.get("id") or error.get("message") or ""
-        said = f"{coloured(clean(str(word)))} {clean(str(rest))}"
-        click.echo(f"{response.status_code} {said}".rstrip())
-    sys.exit(0 if response.is_success else 1)
+        answers = await _many(shots, url, count, concurrency, json_=json_)
+    wanted = [one.refused if bad_signature else one.ok for one in answers]
+    sys.exit(0 if all(wanted) else 1)
 
 
-def _answer(response: httpx.Response) -> Any:
-    """Whatever answers there: its JSON, or an empty object."""
-    try:
-        return response.json()
-    except ValueError:
-        return {}
+def _list(source: Source, *, json_: bool) -> None:
+    rows = [
+        (name, r and r.type, r and r.state, r and r.final)
+        for name, r in read_samples(source)
+    ]
+    names = ("sample", "type", "state", "final")
+    if json_:
+        emit_json([dict(zip(names, row, strict=True)) for row in rows])
+    else:
+        table([name.upper() for name in names], rows)
 
 
-def sample(source: Source, event_type: str, subject: str | None) -> Sample:
+async def _one(shots: Shots, url: str, *, json_: bool) -> Answer:
     """
-    A body as the provider would send it.
-
-    Raises:
-        NotFound: the provider has no such event.
-    """
-    found = samples(source.provider, subject or fresh_subject(source), clock.now())
-    wanted = event_type or usual(source, found)
-    if wanted not in found:
-        there = ", ".join(found) or "none; give a body with --file"
-        raise NotFound(f"no sample {wanted!r}; there are: {there}")
-    return found[wanted]
-
-
-def fresh_subject(source: Source) -> str:
-    """A batch, task or job id that was not there before."""
-    prefix = {"sora2": "bat", "sophon": "job"}.get(source.provider, "task")
-    return f"{prefix}_{secrets.token_hex(6)}"
-
-
-def usual(source: Source, found: Mapping[str, Sample]) -> str:
-    """The sample most people wait for: the first that tells of an end that is good."""
-    provider = provider_of(source)
-    for name, one in found.items():
-        request = Request(one.headers, {}, one.body, clock.now())
-        reading = provider.read(request, parse(one.body))
-        if reading.final and reading.type == name and reading.state in GOOD:
-            return name
-    return next(iter(found), "")
-
-
-def post(
-    source: Source, made: Sample, url: str, *, signed: bool = True
-) -> httpx.Response:
-    """
-    Post a body as the source's provider would; no proxy of the environment's is used.
-
     Raises:
         NotFound: nobody listens there.
-        click.BadParameter: it is no address, or a header would hold what none can.
     """
-    provider = provider_of(source if signed else replace(source, secrets=()))
-    sent = outgoing(provider, made.body, clock.now(), headers=made.headers)
-    try:
-        return httpx.post(
-            url,
-            content=sent.body,
-            headers=dict(sent.headers),
-            params=sent.query or None,
-            trust_env=False,
+    from aiohttp import ClientConnectorError
+
+    sent = shots.make(0)
+    async with client(1) as session:
+        try:
+            answer = await post(session, url, sent)
+        except ClientConnectorError as error:
+            raise NotFound(unreachable(url, error)) from None
+    if json_:
+        emit_json({"status_code": answer.status, "answer": answer.data})
+    else:
+        word, rest = map(clean, answer.words())
+        click.echo(f"{answer.status or ''} {coloured(word)} {rest}".strip())
+    return answer
+
+
+async def _many(
+    shots: Shots, url: str, count: int, concurrency: int, *, json_: bool
+) -> list[Answer]:
+    """Post them, and tell how it went; ends the program if it was interrupted."""
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
+    started = clock.monotonic()
+    with click.progressbar(
+        length=count,
+        label="sending",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+        update_min_steps=max(1, count // REDRAWN),
+    ) as bar:
+        answers = await post_many(
+            shots.make, url, count, concurrency, stop, lambda: bar.update(1)
         )
-    except (httpx.InvalidURL, UnicodeError) as error:
-        raise click.BadParameter(f"{url!r} cannot be posted to: {error}") from None
-    except httpx.TransportError as error:
-        reason = f"{url} cannot be reached ({error}); is `receiver serve` running?"
-        raise NotFound(reason) from None
+    _summary(answers, count, clock.monotonic() - started, json_=json_)
+    if stop.is_set():
+        sys.exit(130)
+    return answers
+
+
+def _summary(
+    answers: Sequence[Answer], asked: int, seconds: float, *, json_: bool
+) -> None:
+    groups = by_answer(answers)
+    per_second = round(len(answers) / seconds, 1)
+    if json_:
+        emit_json(
+            {
+                "asked": asked,
+                "answered": len(answers),
+                "seconds": round(seconds, 3),
+                "per_second": per_second,
+                "answers": [
+                    {"status_code": status, "answer": word, **asdict(times)}
+                    for (status, word), times in groups.items()
+                ],
+                "all": asdict(latency([a.ms for a in answers])) if answers else None,
+            }
+        )
+        return
+    rows: list[tuple[object, ...]] = [
+        (*kind, *asdict(times).values()) for kind, times in groups.items()
+    ]
+    if len(rows) > 1:
+        total = latency([answer.ms for answer in answers])
+        rows.append(("all", None, *asdict(total).values()))
+    if rows:
+        table(("STATUS", "ANSWER", "COUNT", "P50 MS", "P90", "P99", "MAX"), rows)
+    early = f" of {asked:,}, interrupted" * (len(answers) < asked)
+    click.echo(f"{len(answers):,}{early} in {seconds:.1f} s: {per_second:,}/s")

@@ -8,12 +8,16 @@ what the body does not.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from importlib import resources
 
 from receiver.clock import iso, to_ms
 from receiver.models import Headers
+
+_ENDING = ".json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +29,34 @@ class Sample:
     headers: Headers = field(default_factory=dict[str, str])
 
 
+def sample_names(provider: str) -> tuple[str, ...]:
+    """The names of a provider's samples."""
+    files = sorted(_texts(provider))
+    return tuple(f.removesuffix(_ENDING) for f in files if f.endswith(_ENDING))
+
+
 def samples(provider: str, subject: str, now: datetime) -> dict[str, Sample]:
     """Every sample of a provider by name, about this subject, sent now."""
-    folder = resources.files("receiver.providers").joinpath("samples", provider)
-    if not folder.is_dir():
-        return {}
-    texts = {file.name: file.read_text("utf-8") for file in folder.iterdir()}
-    found: dict[str, Sample] = {}
-    for file, text in sorted(texts.items()):
-        name, _, ending = file.rpartition(".")
-        if ending == "json":
-            body = json.loads(_filled(text, name, subject, now))
-            compact = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
-            lines = _filled(texts.get(f"{name}.headers", ""), name, subject, now)
-            found[name] = Sample(name, compact.encode(), _headers(lines))
-    return found
+    names = sample_names(provider)
+    return {name: sample(provider, name, subject, now) for name in names}
 
 
-def _filled(text: str, name: str, subject: str, now: datetime) -> str:
+def sample(provider: str, name: str, subject: str, now: datetime) -> Sample:
+    """
+    One of them.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    texts = _texts(provider)
+    body = json.loads(filled(texts[name + _ENDING], name, subject, now))
+    compact = json.dumps(body, separators=(",", ":"), ensure_ascii=False)
+    lines = filled(texts.get(f"{name}.headers", ""), name, subject, now)
+    return Sample(name, compact.encode(), _headers(lines))
+
+
+def filled(text: str, name: str, subject: str, now: datetime) -> str:
+    """The text with what stands for something replaced by that."""
     values = {
         "subject": json.dumps(subject)[1:-1],
         "id": f"{json.dumps(subject)[1:-1]}-{name}",
@@ -53,6 +67,14 @@ def _filled(text: str, name: str, subject: str, now: datetime) -> str:
     for word, value in values.items():
         text = text.replace("{{" + word + "}}", value)
     return text
+
+
+@cache
+def _texts(provider: str) -> Mapping[str, str]:
+    folder = resources.files("receiver.providers").joinpath("samples", provider)
+    if not folder.is_dir():
+        return {}
+    return {file.name: file.read_text("utf-8") for file in folder.iterdir()}
 
 
 def _headers(text: str) -> dict[str, str]:

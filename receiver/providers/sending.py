@@ -5,6 +5,7 @@ The reverse of verification, by the same schemes.
 """
 
 import base64
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,9 @@ class Outgoing:
     body: bytes
 
 
+_LONG = re.compile(r"[A-Za-z0-9+/_-]+")
+
+
 class CannotSign(ValueError):
     """There is no secret with which this could be signed; says what would help."""
 
@@ -36,12 +40,14 @@ def outgoing(
     secret: str | None = None,
     headers: Headers | None = None,
     message_id: str = "",
+    unsigned: bool = False,
 ) -> Outgoing:
     """
     Sign a body as the source's provider would, and meet the source's conditions.
 
     `secret` is used instead of the source's first; for ed25519 it is the private key
     (`whsk_...`, or 32 bytes in base64).  A source without secrets gets no signature.
+    `unsigned` leaves the signature out.
 
     Raises:
         CannotSign: the secret does not fit, or is one that only verifies.
@@ -54,13 +60,38 @@ def outgoing(
     scheme = provider.scheme_for(body)
     if secret is None and provider.source.secrets:
         secret = provider.source.secrets[0]
-    if scheme is not None and (secret is not None or not provider.needs_secret):
+    known = secret is not None or not provider.needs_secret
+    if scheme is not None and known and not unsigned:
         key = _signing_key(scheme, secret)
         request = Request(sent, {}, body, now)
         signed_id = provider.sending_id(scheme, request, message_id)
         sent = dict(sign(scheme, body, key, now, message_id=signed_id, headers=sent))
     token = provider.source.token
     return Outgoing(sent, {"token": str(token)} if token is not None else {}, body)
+
+
+def spoiled(provider: Provider, sent: Outgoing) -> Outgoing:
+    """
+    The same with one character of its signature wrong.
+
+    Raises:
+        CannotSign: it has none.
+    """
+    names = provider.signature_headers & sent.headers.keys()
+    if not names:
+        raise CannotSign("its requests carry no signature that could be wrong")
+    wrong = {name: _spoiled(sent.headers[name]) for name in names}
+    return Outgoing({**sent.headers, **wrong}, sent.query, sent.body)
+
+
+def _spoiled(value: str) -> str:
+    """
+    The signature is the longest word of its header; its first character counts in any
+    encoding, while the last one of base64 may not.
+    """
+    start = max(_LONG.finditer(value), key=lambda found: len(found[0])).start()
+    other = "0" if value[start] != "0" else "1"
+    return value[:start] + other + value[start + 1 :]
 
 
 def _signing_key(scheme: Scheme, secret: str | None) -> bytes:

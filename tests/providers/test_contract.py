@@ -14,6 +14,7 @@ from receiver.models import Reading, Request, State
 from receiver.providers import names
 from receiver.providers.body import parse
 from receiver.providers.samples import Sample
+from receiver.providers.sending import Outgoing, spoiled
 from receiver.providers.verification import verify
 from receiver.schemes import check, timestamp_text
 from tests import making
@@ -108,6 +109,19 @@ def test_another_secret_is_refused(case):
     asked = case.sent(first(case), case.stranger)
 
     assert refusal(case, asked) == "signature_mismatch"
+
+
+@every_signed
+def test_a_signature_made_wrong_to_try_it_out_is_refused(case, sample):
+    asked = case.sent(sample)
+    right = Outgoing(asked.headers, dict(asked.query), asked.body)
+
+    wrong = spoiled(case.provider(), right)
+
+    assert refusal(case, replace(asked, headers=wrong.headers)) == "signature_mismatch"
+    assert wrong.body == asked.body
+    lengths = {name: len(value) for name, value in asked.headers.items()}
+    assert {name: len(value) for name, value in wrong.headers.items()} == lengths
 
 
 @every_signing
