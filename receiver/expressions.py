@@ -1,19 +1,22 @@
 """
 CEL, the one expression language: compile once, evaluate against one context.
 
-The names visible are `event`, `data` (the parsed body) and `request` (`headers`,
-`query`); anything else is an error when the configuration is read.
+A condition is true or false; a value is anything that JSON has.  The names visible
+are `event`, `data` (the parsed body) and `request` (`headers`, `query`), and for
+values those that are given; anything else is an error when the configuration is read.
 https://github.com/google/cel-spec
 """
 
+import math
 import re
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any
 
+from receiver import clock
 from receiver.errors import ReceiverError
-from receiver.models import Reading
+from receiver.models import Event, Reading
 
 NAMES = (
     *(
@@ -27,6 +30,16 @@ NAMES = (
     "request.query",
 )
 """Every name an expression may use."""
+
+MORE_NAMES = ("delivery.id", "delivery.attempt")
+"""Names that only values may use: there is no delivery yet when a route decides."""
+
+_UNKNOWN_TO_JSON = {
+    "BYTES": "bytes",
+    "TYPE": "a type",
+    "UNKNOWN": "nothing known",
+}
+_OPTIONAL = "gave what may be missing: end it with .orValue(...)"
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
@@ -53,16 +66,32 @@ class Condition:
         Raises:
             ExpressionError: a field is missing, or the result is not a boolean.
         """
-        try:
-            value = self._compiled.eval(context)
-        except (RuntimeError, TypeError, ValueError, OverflowError) as error:
-            raise ExpressionError(_first_line(error)) from None
-        kind, plain = value.type().name(), value.value()
+        value = _evaluated(self._compiled, context)
+        kind = value.type().name()
         if kind == "BOOL":
-            return bool(plain)
-        if kind == "ERROR":
-            raise ExpressionError(_first_line(plain))
+            return bool(value.value())
         raise ExpressionError(f"gave {kind.lower()}, not true or false")
+
+
+class Value:
+    """A compiled expression that gives what JSON can hold."""
+
+    def __init__(self, text: str, compiled: Any) -> None:
+        self.text = text
+        self._compiled = compiled
+
+    def of(self, context: Any) -> Any:
+        """
+        Maps, lists, texts, numbers, booleans and null; a time is text as in RFC 3339,
+        a duration text like `90s`.
+
+        Raises:
+            ExpressionError: a field is missing, or JSON has nothing for the result.
+        """
+        try:
+            return _plain(_evaluated(self._compiled, context))
+        except RecursionError:
+            raise ExpressionError("the result is nested too deeply") from None
 
 
 @lru_cache(maxsize=1024)
@@ -73,28 +102,85 @@ def compile_condition(text: str) -> Condition:
     Raises:
         ExpressionError: with line, column and a pointer into the text.
     """
-    try:
-        compiled = _environment().compile(text)
-    except RuntimeError as error:
-        raise _explained(text, str(error)) from None
-    except TypeError:  # what the binding says of text that is not Unicode
-        raise ExpressionError("has half a surrogate pair in it") from None
+    compiled = _compiled(_environment(), text, NAMES)
     kind = compiled.return_type().name()
     if kind not in ("BOOL", "DYN"):
         raise ExpressionError(f"gives {kind.lower()}, not true or false")
     return Condition(text, compiled)
 
 
-def context(event: Mapping[str, Any], data: Any, request: Mapping[str, Any]) -> Any:
+@lru_cache(maxsize=1024)
+def compile_value(text: str, texts: frozenset[str] = frozenset()) -> Value:
+    """
+    Compile an expression that gives a value; it may use the functions for texts and
+    for what may be missing (`data.?name.orValue("none")`).
+
+    `texts` are the names visible beside `NAMES` and `MORE_NAMES`.
+
+    Raises:
+        ExpressionError: with line, column and a pointer into the text.
+    """
+    names = (*NAMES, *MORE_NAMES, *sorted(texts))
+    return Value(text, _compiled(_environment_of_values(texts), text, names))
+
+
+def context(
+    event: Mapping[str, Any],
+    data: Any,
+    request: Mapping[str, Any],
+    more: Mapping[str, Any] | None = None,
+) -> Any:
     """
     What expressions of one event are evaluated against; build it once.
 
-    A time the event does not have is left out: an expression that needs it fails.
+    Conditions need it without `more`, values with it: `MORE_NAMES`, and the texts they
+    were compiled with.  A time the event does not have is left out: an expression that
+    needs it fails.
     """
     known = {name: value for name, value in event.items() if value is not None}
     names = {f"event.{name}": value for name, value in known.items()}
     names |= {f"request.{name}": value for name, value in request.items()}
-    return _environment().Activation({**names, "data": data})
+    if more is None:
+        return _environment().Activation({**names, "data": data})
+    environment = _environment_of_values(frozenset(more).difference(MORE_NAMES))
+    return environment.Activation({**names, "data": data, **more})
+
+
+def context_of(full: Event, more: Mapping[str, Any] | None = None) -> Any:
+    """The context of a stored event that was read; as `context` says."""
+    reading = Reading(
+        key=full.key,
+        type=full.type,
+        subject=full.subject,
+        state=full.state,
+        final=full.final,
+        occurred_at=full.occurred_at,
+        result_urls=full.result_urls,
+        expires_at=full.expires_at,
+    )
+    fields = event_fields(
+        reading,
+        id=full.id,
+        source=full.source,
+        provider=full.provider,
+        received_at=full.received_at,
+        origin=full.origin,
+    )
+    request = {"headers": dict(full.headers), "query": dict(full.query)}
+    return context(fields, _without_nul(full), request, more)
+
+
+def _without_nul(event: Event) -> Any:
+    """The parsed body; CEL's binding would end a text at a NUL, so that is replaced."""
+    return _replaced(event.data) if b"\\u0000" in event.body else event.data
+
+
+def _replaced(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {_replaced(name): _replaced(item) for name, item in data.items()}
+    if isinstance(data, list):
+        return [_replaced(item) for item in data]
+    return data.replace("\0", "\ufffd") if isinstance(data, str) else data
 
 
 def event_fields(
@@ -124,30 +210,112 @@ def event_fields(
     }
 
 
+def _compiled(environment: Any, text: str, names: Collection[str]) -> Any:
+    try:
+        return environment.compile(text)
+    except RuntimeError as error:
+        raise _explained(text, str(error), names) from None
+    except TypeError:  # what the binding says of text that is not Unicode
+        raise ExpressionError("has half a surrogate pair in it") from None
+
+
+def _evaluated(compiled: Any, context: Any) -> Any:
+    try:
+        value = compiled.eval(context)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise ExpressionError(_first_line(error)) from None
+    if value.type().name() == "ERROR":
+        raise ExpressionError(_why(value))
+    return value
+
+
+def _why(error: Any) -> str:
+    try:
+        return _first_line(error.value())
+    except TypeError:  # an optional has no type that the binding knows
+        return _OPTIONAL
+
+
+def _plain(value: Any) -> Any:
+    """
+    The result as Python's own values.
+
+    The binding is never asked for a null: before 0.2 it counts one reference to None
+    too few each time, and Python 3.11 ends when there are none left.
+    """
+    kind = value.type().name()
+    if kind == "NULL":
+        return None
+    if kind == "ERROR":
+        raise ExpressionError(_why(value))
+    if kind in _UNKNOWN_TO_JSON:
+        raise ExpressionError(f"gave {_UNKNOWN_TO_JSON[kind]}, which JSON cannot hold")
+    plain = value.value()
+    if isinstance(plain, dict):
+        return {_name(name): _plain(item) for name, item in plain.items()}
+    if isinstance(plain, list):
+        return [_plain(item) for item in plain]
+    return _scalar(plain)
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise ExpressionError(f"gave a map with {name!r} as a name, which is no text")
+    return name
+
+
+def _scalar(plain: Any) -> Any:
+    if isinstance(plain, float) and not math.isfinite(plain):
+        raise ExpressionError(f"gave {plain}, which JSON cannot hold")
+    if isinstance(plain, datetime):
+        return clock.iso(plain)
+    if isinstance(plain, timedelta):
+        return f"{plain.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
+    return plain
+
+
 @cache
 def _environment() -> Any:
     """Every name declared with its type, so that a wrong one is found on reading."""
-    from cel_expr_python import cel  # noqa: PLC0415 (15 MB that only `when` needs)  # pyright: ignore[reportMissingTypeStubs]
+    from cel_expr_python import cel  # noqa: PLC0415 (15 MB that only expressions need)  # pyright: ignore[reportMissingTypeStubs]
 
-    text, anything = cel.Type.STRING, cel.Type.DYN
-    texts = ("id", "key", "source", "provider", "type", "subject", "state", "origin")
-    pairs = cel.Type.Map(text, text)
+    return cel.NewEnv(variables=_variables(cel.Type))
+
+
+@lru_cache(maxsize=64)
+def _environment_of_values(texts: frozenset[str]) -> Any:
+    from cel_expr_python import cel  # noqa: PLC0415 (as above)  # pyright: ignore[reportMissingTypeStubs]
+    from cel_expr_python.ext import ext_optional, ext_strings  # noqa: PLC0415 (6 MB)  # pyright: ignore[reportMissingTypeStubs]
+
+    more = {"delivery.id": cel.Type.STRING, "delivery.attempt": cel.Type.INT}
     return cel.NewEnv(
         variables={
-            **{f"event.{name}": text for name in texts},
-            "event.final": cel.Type.BOOL,
-            "event.received_at": cel.Type.TIMESTAMP,
-            "event.occurred_at": cel.Type.TIMESTAMP,
-            "event.expires_at": cel.Type.TIMESTAMP,
-            "event.result_urls": cel.Type.List(text),
-            "data": anything,
-            "request.headers": pairs,
-            "request.query": pairs,
-        }
+            **_variables(cel.Type),
+            **more,
+            **dict.fromkeys(texts, cel.Type.STRING),
+        },
+        extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
     )
 
 
-def _explained(text: str, message: str) -> ExpressionError:
+def _variables(kinds: Any) -> dict[str, Any]:
+    text, anything = kinds.STRING, kinds.DYN
+    texts = ("id", "key", "source", "provider", "type", "subject", "state", "origin")
+    pairs = kinds.Map(text, text)
+    return {
+        **{f"event.{name}": text for name in texts},
+        "event.final": kinds.BOOL,
+        "event.received_at": kinds.TIMESTAMP,
+        "event.occurred_at": kinds.TIMESTAMP,
+        "event.expires_at": kinds.TIMESTAMP,
+        "event.result_urls": kinds.List(text),
+        "data": anything,
+        "request.headers": pairs,
+        "request.query": pairs,
+    }
+
+
+def _explained(text: str, message: str, names: Collection[str]) -> ExpressionError:
     found = _PLACE.search(message)
     if found is None:
         return ExpressionError(_first_line(message))
@@ -159,7 +327,7 @@ def _explained(text: str, message: str) -> ExpressionError:
     if "token recognition error at: '=" in what:
         hint += "; write == to compare"
     if what.startswith("undeclared reference"):
-        hint += "; known: " + ", ".join(NAMES)
+        hint += "; known: " + ", ".join(names)
     return ExpressionError(f"line {line}, column {column}: {what}", hint)
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from receiver.delivery import ReadEvent
-from receiver.expressions import context, event_fields
-from receiver.models import Delivery, Event, Reading, Status
+from receiver.expressions import context_of
+from receiver.models import Delivery, Event, Status
 from receiver.routing import Opinion, Router, decide
 from receiver.stores import Reader, Store, StoredEvent
 
@@ -27,30 +26,6 @@ async def opinions_today(
     """What today's routes say of a stored event."""
     full = await read(event)
     return router.opinions(full.source, full.type, lambda: context_of(full))
-
-
-def context_of(full: Event) -> Any:
-    """What expressions see of a stored event that was read."""
-    reading = Reading(
-        key=full.key,
-        type=full.type,
-        subject=full.subject,
-        state=full.state,
-        final=full.final,
-        occurred_at=full.occurred_at,
-        result_urls=full.result_urls,
-        expires_at=full.expires_at,
-    )
-    fields = event_fields(
-        reading,
-        id=full.id,
-        source=full.source,
-        provider=full.provider,
-        received_at=full.received_at,
-        origin=full.origin,
-    )
-    request = {"headers": dict(full.headers), "query": dict(full.query)}
-    return context(fields, full.data, request)
 
 
 async def add(

@@ -1,5 +1,8 @@
 """Conditions: refused with a place when wrong, and never a surprise when evaluated."""
 
+import json
+import re
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +14,13 @@ from hypothesis import strategies as st
 from receiver.expressions import (
     ExpressionError,
     compile_condition,
+    compile_value,
     context,
+    context_of,
     event_fields,
 )
 from receiver.models import Reading, State
+from tests.making import event
 
 NOW = datetime(2026, 1, 24, 10, 0, 0, tzinfo=UTC)
 READING = Reading(
@@ -209,3 +215,119 @@ def test_any_text_compiles_or_is_an_expression_error(text: str):
         found = text if str(error) else "refused without a word"
 
     assert found == text
+
+
+# -- values
+
+
+def value(text: str, data: Any = None, **texts: str) -> Any:
+    names = {f"vars.{name}": one for name, one in texts.items()}
+    more = {"delivery.id": "dlv_1", "delivery.attempt": 3, **names}
+    return compile_value(text, frozenset(names)).of(
+        context(FIELDS, data, REQUEST, more)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "plain"),
+    [
+        ("1", None, 1),
+        ("1u", None, 1),
+        ("1.5", None, 1.5),
+        ("'é'", None, "é"),
+        ("true", None, True),
+        ("null", None, None),
+        ("data", {"a": [1, None, {"b": "c"}]}, {"a": [1, None, {"b": "c"}]}),
+        ("[data.a, null]", {"a": {"b": None}}, [{"b": None}, None]),
+        ("event.received_at", None, "2026-01-24T10:00:00.000Z"),
+        ("{'at': event.received_at}", None, {"at": "2026-01-24T10:00:00.000Z"}),
+        ("duration('1h30m')", None, "5400s"),
+        ("duration('0.5s')", None, "0.5s"),
+        ("event.result_urls.map(u, {'url': u})[0]", None, {"url": "https://a/1"}),
+        ("delivery.id + '/' + string(delivery.attempt)", None, "dlv_1/3"),
+        ("data.?a.orValue('none')", {}, "none"),
+        ("{'a': 1, ?'b': data.?b}", {}, {"a": 1}),
+        ("'%s: %d'.format([event.type, 3])", None, "batch.completed: 3"),
+        ("['a', 'b'].join(', ')", None, "a, b"),
+        ("event.type.replace('.', '_').upperAscii()", None, "BATCH_COMPLETED"),
+    ],
+)
+def test_a_value_is_what_json_can_hold(text: str, given: Any, plain: Any):
+    found = value(text, given)
+
+    assert found == plain
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_a_value_may_use_the_names_it_is_given():
+    assert value("'k=' + vars.key", key="secret") == "k=secret"
+
+
+def test_a_value_may_not_use_other_names_and_the_hint_has_those_it_may():
+    with pytest.raises(ExpressionError, match="line 1, column ") as refused:
+        compile_value("vars.kee", frozenset({"vars.key"}))
+
+    assert "delivery.attempt, vars.key" in refused.value.hint
+
+
+def test_a_condition_may_not_use_the_names_of_a_delivery():
+    with pytest.raises(ExpressionError, match="undeclared"):
+        compile_condition("delivery.attempt > 1")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("b'x'", "gave bytes, which JSON cannot hold"),
+        ("type(1)", "gave a type, which JSON cannot hold"),
+        ("0.0 / 0.0", "gave nan, which JSON cannot hold"),
+        ("[1.0 / 0.0]", "gave inf, which JSON cannot hold"),
+        ("{1: 'a'}", "gave a map with 1 as a name, which is no text"),
+        ("data.?a", "end it with .orValue"),
+        ("[data.?a]", "end it with .orValue"),
+        ("data.a", 'Key not found in map : "a"'),
+        ("[1 / data.zero]", "divide by zero"),
+        ("event.expires_at", "event.expires_at"),
+    ],
+)
+def test_what_json_cannot_hold_fails_with_a_reason(text: str, why: str):
+    with pytest.raises(ExpressionError, match=re.escape(why)):
+        value(text, {"zero": 0})
+
+
+def test_nulls_can_be_given_without_end():
+    # Each is a reference to None that must be counted: Python 3.11 ends without any.
+    nulls = {"list": [None] * 1000, "a": None}
+    text = "[data.list, data.a, {'b': data.a}, null]"
+    value(text, nulls)
+    before = sys.getrefcount(None)
+
+    for _ in range(100):
+        value(text, nulls)
+        with pytest.raises(ExpressionError, match="gave null"):
+            holds("data.a", nulls)
+
+    assert sys.getrefcount(None) > before - 500
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXTS,
+    lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner),
+    max_leaves=20,
+)
+
+
+@given(data=JSON)
+def test_the_body_comes_back_as_it_was_but_for_nul(data: Any):
+    body = json.dumps(data)
+    more = {"delivery.id": "", "delivery.attempt": 1}
+
+    found = compile_value("data").of(context_of(event(body), more))
+
+    assert found == json.loads(body.replace("\\u0000", "\ufffd"))

@@ -12,13 +12,13 @@ from receiver.cli.events import as_plain, deliveries_of, show_deliveries, show_f
 from receiver.cli.output import as_json, clean, emit_json, facts, table
 from receiver.cli.serving import find_source
 from receiver.errors import Rejected
-from receiver.expressions import ExpressionError, compile_condition
+from receiver.expressions import ExpressionError, compile_condition, context_of
 from receiver.models import Decision, Event, Request
 from receiver.operands import operands
 from receiver.providers import provider_of
 from receiver.providers.body import parse
 from receiver.providers.senders import Senders
-from receiver.replay import context_of, opinions_today
+from receiver.replay import opinions_today
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Settings
 from receiver.stores import StoredEvent
