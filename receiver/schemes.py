@@ -192,7 +192,9 @@ def timestamp_of(scheme: Scheme, request: Request) -> datetime | None:
         return moment_from(text)
     if not _DIGITS.fullmatch(text):
         return None
-    return moment_from(int(text) * (1000 if scheme.timestamp_format == "unix" else 1))
+    # Of more digits, seconds would be far in the future: they are milliseconds.
+    seconds = scheme.timestamp_format == "unix" and len(text) <= 11
+    return moment_from(int(text) * (1000 if seconds else 1))
 
 
 def known_ids(
@@ -277,7 +279,8 @@ def sign(
     message = signed_bytes(scheme, Request(sent, {}, body, now), message_id)
     value = encoded(scheme.encoding, signature(scheme.algorithm, key, message))
     if scheme.timestamp_header == scheme.header:
-        return sent | {scheme.header: f"{time_item},{scheme.prefix}{value}"}
+        between = scheme.separator or ","
+        return sent | {scheme.header: f"{time_item}{between}{scheme.prefix}{value}"}
     return sent | {scheme.header: scheme.prefix + value}
 
 

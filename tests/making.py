@@ -11,9 +11,10 @@ from typing import Any
 from receiver import clock
 from receiver.destinations import Parcel
 from receiver.models import Delivery, Event, Headers, Secret, State, Status, Trigger
-from receiver.providers import Provider, kind_of, preset, provider_of
+from receiver.providers import LazySources, Provider, provider_of, source_of
 from receiver.providers.samples import samples
 from receiver.providers.sending import outgoing
+from receiver.settings.fields import Problems, build
 
 NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
 
@@ -63,10 +64,16 @@ def parcel(sent: Event | None = None, number: int = 1, **changes: Any) -> Parcel
 
 def provider(name: str, *secrets: str, **more: Any) -> Provider:
     """The sender of a source of this kind; a preset is filled in as the settings do."""
-    filled = dict(preset(name) or {})
-    filled.pop("base", None)
-    cls = kind_of(name).settings_class()
-    made = cls("here", provider=name, secrets=tuple(map(Secret, secrets)), **more)
+    made = source_of("here", name)
+    return provider_of(replace(made, secrets=tuple(map(Secret, secrets)), **more))
+
+
+def configured(name: str, **table: Any) -> Provider:
+    """The sender of a source with these keys in its table, whatever is wrong there."""
+    cls, filled = LazySources()[name]
+    problems = Problems("receiver.toml")
+    made = build(cls, {**filled, **table, "provider": name}, "s", problems, name="here")
+    assert made is not None, problems.found
     return provider_of(made)
 
 

@@ -16,8 +16,10 @@ from functools import cache
 from importlib import import_module, resources
 from typing import Any
 
+from receiver.errors import SettingsError
 from receiver.providers.base import Provider
 from receiver.settings import Source
+from receiver.settings.fields import Problems, build
 
 __all__ = [
     "KINDS",
@@ -28,6 +30,7 @@ __all__ = [
     "names",
     "preset",
     "provider_of",
+    "source_of",
 ]
 
 
@@ -55,6 +58,8 @@ KINDS: Mapping[str, Kind] = {
     "sora2": Kind("receiver.providers.sora2", "Sora2"),
     "sophon": Kind("receiver.providers.sophon", "Sophon"),
     "kie": Kind("receiver.providers.kie", "Kie", "KieSource"),
+    "standard": Kind("receiver.providers.standard", "Standard", "StandardSource"),
+    "hmac": Kind("receiver.providers.hmac", "Hmac", "HmacSource"),
 }
 
 
@@ -89,6 +94,24 @@ def kind_of(name: str) -> Kind:
 def provider_of(source: Source) -> Provider:
     """The sender of one source."""
     return kind_of(source.provider).make(source)
+
+
+@cache
+def source_of(name: str, provider: str) -> Source:
+    """
+    A source of this kind with nothing but what a preset fills in.
+
+    Raises:
+        KeyError: there is no such provider.
+        SettingsError: the preset is wrong, or asks for more.
+    """
+    cls, filled = LazySources()[provider]
+    problems = Problems(f"presets/{provider}.toml")
+    table = {**filled, "provider": provider}
+    source = build(cls, table, f"sources.{name}", problems, name=name)
+    if source is None:
+        raise SettingsError(problems.found)
+    return source
 
 
 def judge(source: Source) -> Iterable[tuple[str, str, str]]:

@@ -101,9 +101,13 @@ class Provider:
             yield "secrets", message, 'write token = "${...}" instead'
             return
         for i, secret in enumerate(source.secrets):
-            found = [_unfit(scheme, secret) for scheme in self.schemes]
-            if all(found):
-                yield f"secrets[{i}]", f"does not fit: {found[0]}", "copy it again"
+            if why := self.unfit(secret):
+                yield f"secrets[{i}]", f"does not fit: {why}", "copy it again"
+
+    def unfit(self, secret: str) -> str:
+        """Why a secret cannot be a key of any of its schemes; empty if it can."""
+        found = [_unfit(scheme, secret) for scheme in self.schemes]
+        return found[0] if all(found) else ""
 
     def warnings(self) -> Iterable[tuple[str, str]]:
         """What is allowed but risky: (field, message)."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from receiver.errors import Rejected
 from receiver.models import Event, Request
 from receiver.offload import beside
-from receiver.providers import Provider, kind_of, provider_of
+from receiver.providers import Provider, provider_of, source_of
 from receiver.providers.body import parse
 from receiver.settings import Source
 
@@ -61,5 +61,4 @@ class Senders:
         found = self._of.get(event.source)
         if found is not None and found.name == event.provider:
             return found
-        cls = kind_of(event.provider).settings_class()
-        return provider_of(cls(event.source, provider=event.provider))
+        return provider_of(source_of(event.source, event.provider))

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from receiver.errors import Rejected
 from receiver.models import Headers, Request
 from receiver.providers.base import Provider
-from receiver.schemes import Scheme, check, timestamp_of
+from receiver.schemes import Scheme, check, given_signatures, timestamp_of
 from receiver.settings import Source
 from receiver.signatures import within
 
@@ -53,7 +53,8 @@ def _fitting(provider: Provider, request: Request) -> Scheme:
             check(scheme, request, provider.keys(scheme), provider.ids(request))
         except Rejected as error:
             # A signature that does not fit says more than one that is of another kind.
-            if refused is None or error.code == "signature_mismatch":
+            given = given_signatures(scheme, request.headers)
+            if refused is None or (given and error.code == "signature_mismatch"):
                 refused = error
         else:
             return scheme

@@ -194,9 +194,7 @@ def _required(declaration: "dataclasses.Field[Any]") -> bool:
 def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:  # noqa: PLR0911 (a table in code)
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return _convert(
-            next(a for a in args if a is not types.NoneType), value, key, problems
-        )
+        return _convert(_member(args, value), value, key, problems)
     if origin is Literal:
         return _choice(args, value, key, problems)
     if origin is tuple:
@@ -210,6 +208,14 @@ def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:  # noq
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return build(hint, value, key, problems)
     return _scalar(hint, value, key, problems)
+
+
+def _member(members: tuple[Any, ...], value: Any) -> Any:
+    """Of a union the member that a value looks like; else the first."""
+    kinds: dict[type, Any] = {list: tuple, dict: Mapping}
+    wanted = kinds.get(type(value), type(value))
+    real = [member for member in members if member is not types.NoneType]
+    return next((m for m in real if (get_origin(m) or m) is wanted), real[0])
 
 
 def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:  # noqa: PLR0911 (a table in code)
