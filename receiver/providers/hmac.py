@@ -36,11 +36,11 @@ class Signature:
     prefix: str = option("", help="what a signature in it begins with")
     separator: str = option("", help="what is between several items in the header")
     algorithm: Literal["sha256", "sha512", "sha1"] = option(
-        "sha256", help="the hash of the HMAC; sha1 needs allow_sha1"
+        "sha256", help="sha256 or sha512, the hash of the HMAC; sha1 with allow_sha1"
     )
-    encoding: Encoding = option("hex", help="how the signature is written")
+    encoding: Encoding = option("hex", help="how it is written: hex or base64")
     key: Literal["text", "base64", "hex", "whsec"] = option(
-        "text", help="how the secret becomes a key: as it is, or decoded"
+        "text", help="the secret as it is (text), or decoded: base64, hex or whsec"
     )
     signed: str = option(
         "{body}",
@@ -51,7 +51,9 @@ class Signature:
     timestamp_prefix: str = option(
         "", help="what the time begins with, in a header of several items"
     )
-    timestamp_format: TimeFormat = option("unix", help="how the time is written")
+    timestamp_format: TimeFormat = option(
+        "unix", help="how the time is written: unix, unix_ms or iso"
+    )
 
     @property
     def scheme(self) -> Scheme:

@@ -52,7 +52,8 @@ class MappedSource(Source):
         ("status", "data.status"), help="the word for what has become of it"
     )
     states: Mapping[str, Word] = option(
-        dict, help="what each of the sender's words means; * and ? are wild cards"
+        dict,
+        help="the sender's words, and the state each means; * and ? are wild cards",
     )
     final: tuple[Word, ...] = option(
         ("succeeded", "partial", "failed", "cancelled"),

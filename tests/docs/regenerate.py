@@ -4,8 +4,8 @@ Writes the parts of the documentation that repeat the code: run it when they dif
     .venv/bin/python tests/docs/regenerate.py
 
 docs/cli.md is the help of every command; docs/alerts.md has a table of our own events;
-in docs/configuration.md the tables between `<!-- options: CLASS -->` and `<!-- end -->`
-are the fields of settings dataclasses.
+on all pages the tables between `<!-- options: CLASS -->` and `<!-- end -->` are the
+fields of settings dataclasses, those after `<!-- providers -->` what providers declare.
 """
 
 import dataclasses
@@ -21,17 +21,19 @@ from receiver.cli import root
 from receiver.destinations import TYPES
 from receiver.internal import INTERNAL_TYPES, InternalType
 from receiver.providers import KINDS
+from receiver.providers.hmac import Signature
 from receiver.settings import DestinationSettings
 from receiver.settings.model import RetryPolicy, Route, Server, Source, StoreSettings
+from tests.docs.providers import providers_table
 
 DOCS = Path(__file__).parents[2] / "docs"
 CLI = DOCS / "cli.md"
-CONFIGURATION = DOCS / "configuration.md"
 ALERTS = DOCS / "alerts.md"
 COMMAND = "python tests/docs/regenerate.py"
 WIDTH = 80
 
 _MARKED = re.compile(r"(<!-- options: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PROVIDERS = re.compile(r"(<!-- providers -->\n).*?(<!-- end -->)", re.DOTALL)
 
 _ALERTS = re.compile(r"(\|---\|---\|---\|---\|\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -55,13 +57,16 @@ needs `--yes`.
 def settings_classes() -> dict[str, type]:
     """Every dataclass that has options, by name."""
     base = (Server, StoreSettings, Source, Route, DestinationSettings, RetryPolicy)
-    specific = (*source_classes(), *destination_classes())
+    specific = (*source_classes(), Signature, *destination_classes())
     return {cls.__name__: cls for cls in (*base, *specific)}
 
 
-def source_classes() -> tuple[type[Source], ...]:
-    """The settings class of each provider that has one of its own."""
-    return tuple(kind.settings_class() for kind in KINDS.values() if kind.settings)
+def source_classes() -> Iterator[type[Source]]:
+    """The settings classes of providers that have options of their own."""
+    for kind in KINDS.values():
+        for cls in reversed(kind.settings_class().__mro__):
+            if issubclass(cls, Source) and cls is not Source:
+                yield cls
 
 
 def destination_classes() -> tuple[type[DestinationSettings], ...]:
@@ -71,10 +76,10 @@ def destination_classes() -> tuple[type[DestinationSettings], ...]:
 
 def options(cls: type) -> Iterator[tuple[str, str, str]]:
     """Name, default and help of each option as a user writes them."""
-    base = Source if issubclass(cls, Source) else DestinationSettings
-    inherited = _fields(base)
+    base = cls.__base__
+    inherited = _fields(base) if base and dataclasses.is_dataclass(base) else {}
     for name, field in _fields(cls).items():
-        if cls is not base and field == inherited.get(name):
+        if field == inherited.get(name):
             continue
         yield name.rstrip("_"), _default(field), field.metadata["help"]
 
@@ -146,7 +151,8 @@ def _escaped(text: str) -> str:
 def with_tables(text: str) -> str:
     """The text with every marked table as it should be."""
     classes = settings_classes()
-    return _MARKED.sub(lambda m: m[1] + table(classes[m[2]]) + m[3], text)
+    text = _MARKED.sub(lambda m: m[1] + table(classes[m[2]]) + m[3], text)
+    return _PROVIDERS.sub(lambda m: m[1] + providers_table() + m[2], text)
 
 
 def with_alerts(text: str) -> str:
@@ -193,7 +199,8 @@ def _helps(
 def main() -> None:
     CLI.write_text(cli_page())
     ALERTS.write_text(with_alerts(ALERTS.read_text()))
-    CONFIGURATION.write_text(with_tables(CONFIGURATION.read_text()))
+    for page in DOCS.glob("*.md"):
+        page.write_text(with_tables(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from datetime import timedelta
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ from receiver.destinations.command import CommandSettings, prepare
 from receiver.expressions import compile_condition
 from receiver.internal import INTERNAL_TYPES
 from receiver.metrics import Metrics
-from receiver.providers import LazySources, judge
+from receiver.models import Request
+from receiver.providers import LazySources, judge, names, provider_of
+from receiver.providers.body import parse
 from receiver.providers.samples import samples
+from receiver.providers.sending import outgoing
+from receiver.providers.verification import verify
 from receiver.settings import Argv, Known, load
 from receiver.settings.environment import references
 from receiver.signatures import standard_key, standard_signature
@@ -32,7 +37,7 @@ from tests.docs.regenerate import (
     ALERTS,
     CLI,
     COMMAND,
-    CONFIGURATION,
+    DOCS,
     options,
     settings_classes,
     with_alerts,
@@ -100,8 +105,9 @@ def test_the_page_of_commands_is_what_help_says():
     assert CLI.read_text() == said.stdout, f"run: {COMMAND}"
 
 
-def test_the_tables_of_options_are_what_the_code_declares():
-    text = CONFIGURATION.read_text()
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_the_tables_of_options_are_what_the_code_declares(page: Path):
+    text = page.read_text()
 
     assert text == with_tables(text), f"run: {COMMAND}"
 
@@ -115,7 +121,7 @@ def test_the_table_of_alerts_is_what_the_code_declares():
 
 @pytest.mark.parametrize("name", settings_classes())
 def test_every_settings_class_has_its_table(name: str):
-    text = CONFIGURATION.read_text()
+    text = "".join(page.read_text() for page in DOCS.glob("*.md"))
 
     table = text.partition(f"<!-- options: {name} -->")[2].partition("<!-- end -->")[0]
 
@@ -126,6 +132,19 @@ def test_every_settings_class_has_its_table(name: str):
 
 def options_of(name: str) -> list[tuple[str, str, str]]:
     return list(options(settings_classes()[name]))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_provider_has_a_page_and_a_place_to_paste(name: str):
+    text = (ROOT / "docs/providers.md").read_text()
+
+    rows = re.findall(rf"^\| \[`{name}`\]\(([\w.#-]+)\) \|", text, re.MULTILINE)
+
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
+    page, _, heading = rows[0].partition("#")
+    assert f'provider = "{name}"' in (ROOT / "docs" / page).read_text()
+    assert not heading or heading == name
 
 
 def test_the_example_environment_has_every_variable_with_its_default():
@@ -185,9 +204,11 @@ def test_every_configuration_shown_can_be_used(toml: str, tmp_path: Path):
     names = {found[1] for found in _VARIABLE.finditer(toml)}
     values = dict.fromkeys(names, SIGNING_SECRET)
     addresses = {n: "https://example.com/x" for n in names if n.endswith("URL")}
+    bare = SIGNING_SECRET.removeprefix("whsec_")
+    in_base64 = {n: bare for n in names if "BASE64" in n}
     smtp = {n: "smtp://u:p@example.com" for n in names if "SMTP" in n}
 
-    settings = load(file, {**values, **addresses, **smtp}, known)
+    settings = load(file, {**values, **addresses, **smtp, **in_base64}, known)
 
     assert settings.sources
 
@@ -220,6 +241,27 @@ async def test_every_template_shown_tells_of_a_batch(toml: str, tmp_path: Path):
         assert preview.note == ""
         assert "is missing" not in preview.text + preview.html
         assert "bat_1" in preview.text
+
+
+def test_the_worked_example_reads_the_body_it_is_for(tmp_path: Path):
+    body = json.dumps(json.loads(block("docs/hmac.md", "json", "render.finished")))
+    file = tmp_path / "receiver.toml"
+    file.write_text(block("docs/hmac.md", "toml", "[sources.renders]"))
+    known = Known(LazySources(), judge, LazyTypes())
+    settings = load(file, {"RENDER_SECRET": "x"}, known)
+    sender, now = provider_of(settings.sources["renders"]), clock.now()
+
+    sent = outgoing(sender, body.encode(), now)
+    asked = Request(sent.headers, {}, sent.body, now)
+    verify(sender, asked)
+    reading = sender.read(asked, parse(sent.body))
+
+    assert sent.headers["x-render-signature"].startswith("v1=")
+    assert (reading.key, reading.type) == ("r_1:render.finished", "render.finished")
+    assert (reading.subject, reading.state) == ("r_1", "succeeded")
+    assert reading.result_urls == ("https://cdn.example.com/r_1.mp4",)
+    assert reading.occurred_at is not None
+    assert reading.expires_at == reading.occurred_at + timedelta(hours=24)
 
 
 @pytest.mark.parametrize("expressions", blocks("cel"))

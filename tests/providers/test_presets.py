@@ -14,10 +14,11 @@ from receiver.errors import Rejected
 from receiver.models import Reading, Request, State
 from receiver.providers import KINDS, LazySources, judge, names, preset, source_of
 from receiver.providers.samples import samples
+from receiver.providers.senders import Senders
 from receiver.providers.sending import outgoing
 from receiver.providers.verification import verify
 from receiver.settings import Known, load
-from tests.making import configured, provider
+from tests.making import configured, event, provider
 
 PRESETS = [name for name in names() if name not in KINDS]
 SUBJECT = "sub_1"
@@ -202,6 +203,15 @@ def test_grsai_uses_several_vocabularies(body, state, links):
 
     assert (reading.state, reading.result_urls) == (state, links)
     assert (reading.expires_at is not None) is bool(links)
+
+
+async def test_events_of_a_source_that_is_gone_keep_their_links():
+    body = {"id": "a", "status": "succeeded", "url": "https://v"}
+
+    read = await Senders(()).read(event(body, source="old", provider="grsai"))
+
+    assert read.result_urls == ("https://v",)
+    assert read.expires_at is not None
 
 
 def test_each_progress_of_grsai_is_an_event():
