@@ -33,6 +33,9 @@ class Provider:
     asks_options: bool = False
     """Whether it checks the address with an OPTIONS request."""
 
+    unsigned_hint: str = 'write token = "${...}" instead'
+    """What to do where it does not sign and yet was given secrets."""
+
     def __init__(self, source: Source) -> None:
         self.source = source
         self.name = source.provider
@@ -98,7 +101,7 @@ class Provider:
             yield field, "anybody could post here: no secret", hint
         if source.secrets and not self.schemes:
             message = f"{source.provider} does not sign its requests"
-            yield "secrets", message, 'write token = "${...}" instead'
+            yield "secrets", message, self.unsigned_hint
             return
         for i, secret in enumerate(source.secrets):
             if why := self.unfit(secret):

@@ -100,6 +100,8 @@ class Hmac(Mapped):
     def __init__(self, source: HmacSource) -> None:
         self.schemes = tuple(signature.scheme for signature in source.signatures)
         super().__init__(source)
+        if source.provider == "hmac":
+            self.unsigned_hint = 'say how it does: signatures = [{ header = "X-..." }]'
         self.answer = source.answer
         self.refused_status = source.refused_status
         self.asks_options = source.asks_options

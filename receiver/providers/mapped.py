@@ -168,8 +168,8 @@ def _needed(
     if found or (found is not None and or_empty):
         return found
     where = " nor ".join(one.written for one in places)
-    either = "neither " if len(places) > 1 else ""
-    message = f"{name}: {either}{where} is there, or it is no text or number"
+    lacks = f"neither {where} is" if len(places) > 1 else f"{where} is not"
+    message = f"{name}: {lacks} there as a text or a number"
     raise Rejected(400, "malformed_body", message)
 
 

@@ -202,6 +202,15 @@ def test_a_secret_that_is_no_key_of_any_signature_is_a_problem():
     assert not problems(hexed, {"header": "X-S"})
 
 
+def test_secrets_without_signatures_are_a_problem():
+    [(field, message, hint)] = configured("hmac", secrets=["x"], token="t").problems()
+    [(_, _, other)] = configured("luma", secrets=["x"], token="t").problems()
+
+    assert (field, message) == ("secrets", "hmac does not sign its requests")
+    assert "signatures" in hint
+    assert "token" in other
+
+
 def test_a_sender_that_does_not_sign_needs_another_condition():
     assert [field for field, _, _ in configured("hmac").problems()] == ["token"]
     for guard in (

@@ -58,4 +58,4 @@ async def test_senders_get_the_answers_they_understand(tmp_path: Path):
     }
     assert again.json()["outcome"] == "duplicate"
     assert wrong.status_code == 400
-    assert wrong.json()["error"]["message"].startswith("key: {order}:{state}")
+    assert wrong.json()["error"]["message"].startswith("key: {order}:{state} is not")
