@@ -36,7 +36,7 @@ from receiver.models import (
 )
 from receiver.offload import LARGE_BYTES, beside
 from receiver.providers import Provider, provider_of
-from receiver.providers.body import parse
+from receiver.providers.body import check_names, parse
 from receiver.providers.kept import kept_headers, kept_query
 from receiver.providers.senders import Senders
 from receiver.providers.verification import check_conditions, verify
@@ -50,8 +50,6 @@ WEBHOOK, AGAIN = "webhook", "reverified"
 
 HELPER_S = 10.0
 """For one large body in the helper process, its turn included; then 503."""
-
-LONGEST_NAME = 500
 
 Word = Literal["accepted", "duplicate", "test"]
 
@@ -297,7 +295,7 @@ def understand(provider: Provider, request: Request, router: Router) -> Understo
     source = provider.source.name
     data = parse(request.body)
     reading = provider.read(request, data)
-    _check_names(reading)
+    check_names(reading)
 
     def build() -> Any:
         fields = event_fields(
@@ -323,18 +321,6 @@ def compare(
         return "conflict"
     more = reading.facts.keys() - facts.keys() or set(reading.result_urls) - set(urls)
     return "supplement" if more else "repeat"
-
-
-def _check_names(reading: Reading) -> None:
-    for name in (reading.key, reading.type, reading.subject):
-        try:
-            name.encode()
-        except UnicodeEncodeError:
-            message = "an identifier has half a surrogate pair in it"
-            raise Rejected(400, "malformed_body", message) from None
-        if len(name) > LONGEST_NAME:
-            message = f"an identifier is longer than {LONGEST_NAME} characters"
-            raise Rejected(400, "malformed_body", message)
 
 
 def _check_signature_is_there(provider: Provider, request: Request) -> None:

@@ -13,7 +13,6 @@ import pytest
 from receiver.alerts import Alerts
 from receiver.errors import Rejected, StoreBusy, StoreError
 from receiver.ingest import (
-    LONGEST_NAME,
     Intake,
     compare,
     understand,
@@ -21,6 +20,7 @@ from receiver.ingest import (
 from receiver.metrics import Metrics
 from receiver.models import Reading, Rejection, Request, Secret, State
 from receiver.providers import provider_of
+from receiver.providers.body import LONGEST_NAME
 from receiver.providers.senders import Senders
 from receiver.refusals import (
     KEPT_HEADER_CHARS,

@@ -41,6 +41,10 @@ _COMMANDS = {
         "receiver.cli.rejections",
         "list and show what was refused, and why",
     ),
+    "verify": (
+        "receiver.cli.verifying",
+        "why a request is accepted or refused, step by step",
+    ),
     "replay": ("receiver.cli.replays", "deliver stored events again"),
     "status": ("receiver.cli.status", "the ledger, the queues, what needs attention"),
 }

@@ -1,9 +1,12 @@
-"""Bodies: parsed strictly, once, after they were verified (or to find what was signed)."""
+"""Bodies: parsed strictly, once, after they were verified; and what was read in them."""
 
 import json
 from typing import Any
 
 from receiver.errors import Rejected
+from receiver.models import Reading
+
+LONGEST_NAME = 500
 
 
 def parse(body: bytes) -> Any:
@@ -22,6 +25,24 @@ def parse(body: bytes) -> Any:
     except ValueError as error:
         why = str(error)
     raise Rejected(400, "malformed_body", f"the body is not usable JSON: {why}")
+
+
+def check_names(reading: Reading) -> None:
+    """
+    Check that what a provider read can be stored and shown.
+
+    Raises:
+        Rejected: `malformed_body`.
+    """
+    for name in (reading.key, reading.type, reading.subject):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            message = "an identifier has half a surrogate pair in it"
+            raise Rejected(400, "malformed_body", message) from None
+        if len(name) > LONGEST_NAME:
+            message = f"an identifier is longer than {LONGEST_NAME} characters"
+            raise Rejected(400, "malformed_body", message)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
