@@ -168,7 +168,6 @@ def test_a_signature_under_another_name_is_found(case):
     ("name", "says"),
     [
         ("x-hub-signature", "the older form with SHA-1"),
-        ("svix-signature", "an older name of webhook-signature"),
         ("x-turbo-signature-256", "in which sophon signs"),
         ("x-sora2-signatures", "was it renamed on the way?"),
         ("x-our-hmac", "is another kind of sender behind it?"),
@@ -590,6 +589,8 @@ def test_a_timestamp_in_another_form_is_named(case, form):
         pytest.skip("that is its own")
     key = key_of(scheme.key, case.secrets[0])
     made = signed(case, first(case), key, replace(scheme, timestamp_format=form))
+    if would(case.provider(), made):
+        pytest.skip("it is understood all the same")
 
     found = refused(case, made, "timestamp")
 
