@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import Rejected
-from receiver.models import Request, Secret
+from receiver.models import Reading, Request, Secret
 from receiver.providers import Provider
 from receiver.providers.body import check_names, parse
 from receiver.providers.copies import fingerprint
@@ -522,6 +522,45 @@ def test_an_id_from_another_place_is_found(case):
     found = refused(case, Request(made, {}, body, NOW), "signature")
 
     assert "the id is elsewhere.no in the body" in found.hint
+
+
+class Tasks(Provider):
+    """A sender that signs an id out of the body, and a time, but not the body."""
+
+    schemes = (
+        Scheme(
+            header="x-task-signature",
+            signed="{id}.{timestamp}",
+            encoding="base64",
+            timestamp_header="x-task-timestamp",
+        ),
+    )
+
+    def ids(self, request: Request) -> list[str]:
+        found = json.loads(request.body).get("task")
+        return [found] if found else []
+
+    def read(self, request: Request, data: Any) -> Reading:
+        raise Rejected(400, "malformed_body", "nothing is read here")
+
+
+def test_which_id_of_a_body_is_signed_is_found():
+    provider = Tasks(making.provider("sora2", OURS).source)
+    [scheme] = provider.schemes
+    body = b'{"task":"t_1","data":{"list":[1,{"id":"t_2"}]}}'
+    made = sign(scheme, body, OURS.encode(), NOW, message_id="t_2")
+    asked = Request({**made, "x-request-id": "t_3"}, {}, body, NOW)
+    in_header = sign(scheme, body, OURS.encode(), NOW, message_id="t_3")
+
+    found = steps(diagnose(provider, asked, NOW))
+    other = steps(
+        diagnose(provider, replace(asked, headers={**asked.headers, **in_header}), NOW)
+    )
+    none = steps(diagnose(provider, replace(asked, body=b"{}"), NOW))
+
+    assert "the id is data.list[1].id in the body" in found["signature"].hint
+    assert "the id is that in x-request-id" in other["signature"].hint
+    assert none["id"].words == "the body has no id"
 
 
 def test_another_provider_s_way_is_recognised():
