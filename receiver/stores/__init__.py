@@ -188,6 +188,10 @@ class Reader(Protocol):
 
     async def totals(self) -> Totals: ...
 
+    async def remembered(self, name: str) -> tuple[str, datetime] | None:
+        """The text last remembered under a name, and when that was."""
+        ...
+
     async def close(self) -> None:
         """Let go.  May be called twice."""
         ...
@@ -308,6 +312,10 @@ class Store(Reader, Protocol):
         ...
 
     # -- life
+
+    async def remember(self, name: str, text: str, now: datetime) -> None:
+        """Keep a text that must outlive a restart, in place of the name's earlier one."""
+        ...
 
     async def ping(self) -> None:
         """Commit something small.  Raises StoreError when that cannot be done."""

@@ -255,3 +255,28 @@ async def test_an_emptied_queue_has_nothing_waiting(store: Store, reader: Reader
 
     for looking in (store, reader):
         assert [q for q in await looking.queues() if q.pending or q.oldest_at] == []
+
+
+# -- remembered
+
+
+async def test_what_is_remembered_is_there_for_all_and_after_a_crash(
+    harness: Harness, store: Store, reader: Reader
+):
+    await store.remember("keys of a", "first ü", NOW)
+    await store.remember("keys of b", "second", NOW + seconds(1))
+
+    async def found(looking: Reader) -> list[object]:
+        return [await looking.remembered(f"keys of {name}") for name in "abc"]
+
+    expected = [("first ü", NOW), ("second", NOW + seconds(1)), None]
+    assert await found(store) == await found(reader) == expected
+    assert await found(await harness.crash()) == expected
+
+
+async def test_what_is_remembered_later_takes_the_place_of_the_earlier(store: Store):
+    await store.remember("keys", "first", NOW + seconds(5))
+
+    await store.remember("keys", "second", NOW)
+
+    assert await store.remembered("keys") == ("second", NOW)

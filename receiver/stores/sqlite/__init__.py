@@ -132,6 +132,9 @@ class SqliteStore(SqliteReader):
         await self._writer.close()  # last: only it can empty the log into the file
         self._lock.release()
 
+    async def remember(self, name: str, text: str, now: datetime) -> None:
+        await self._write(writes.remember, (name, text, to_ms(now)), len(text))
+
     async def ping(self) -> None:
         self._guard.check_room()
         await self._write(writes.beat, to_ms(clock.now()))

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import aiosqlite
@@ -139,6 +140,10 @@ class SqliteReader:
     async def totals(self) -> Totals:
         async with translated():
             return await reads.totals(self._reader)
+
+    async def remembered(self, name: str) -> tuple[str, datetime] | None:
+        async with translated():
+            return await reads.remembered(self._reader, name)
 
     async def _known(self) -> Names:
         """The names, with those that were added since we last looked."""

@@ -246,6 +246,15 @@ async def pauses(db: aiosqlite.Connection, known: Known) -> list[Pause]:
     ]
 
 
+async def remembered(
+    db: aiosqlite.Connection, name: str
+) -> tuple[str, datetime] | None:
+    rows = await db.execute_fetchall(
+        "SELECT text, at FROM remembered WHERE name = ?", (name,)
+    )
+    return next(((text, from_ms(at)) for text, at in rows), None)
+
+
 async def pending(db: aiosqlite.Connection) -> dict[int, int]:
     """Pending deliveries by destination, counted in the index of what is due."""
     rows = await db.execute_fetchall(

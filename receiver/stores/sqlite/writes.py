@@ -363,6 +363,18 @@ async def resume(
     ]
 
 
+async def remember(
+    connection: aiosqlite.Connection, items: Sequence[tuple[str, str, int]]
+) -> Sequence[None]:
+    """Items are (name, text, now)."""
+    await connection.executemany(
+        "INSERT INTO remembered VALUES (?1, ?2, ?3)"
+        " ON CONFLICT DO UPDATE SET text = ?2, at = ?3",
+        items,
+    )
+    return [None] * len(items)
+
+
 async def beat(
     connection: aiosqlite.Connection, items: Sequence[int]
 ) -> Sequence[None]:
