@@ -28,6 +28,7 @@ from receiver.errors import Problem, SettingsError, StoreError
 from receiver.ingest import Intake
 from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
+from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
 from receiver.settings import DestinationSettings, Settings
 from receiver.stores import Store, control_path, open_store
@@ -54,13 +55,14 @@ class App:
         self.store = store
         self.metrics = Metrics()
         self.senders = Senders(settings.sources.values())
+        self.keys = PublicKeys(store)
         self.dispatcher = Dispatcher(
             store, self.metrics, make_destination, self.senders.read
         )
         wake = self.dispatcher.wake
         self.alerts = Alerts(settings, store, wake)
         self.intake = Intake(
-            settings, store, self.metrics, wake, self.senders, self.alerts
+            settings, store, self.metrics, wake, self.senders, self.keys, self.alerts
         )
         self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
@@ -83,7 +85,9 @@ class App:
         store = await open_store(
             settings.store.url, min_free_bytes=settings.store.min_free_bytes
         )
-        return cls(settings, store)
+        app = cls(settings, store)
+        await app.keys.use(app.senders)
+        return app
 
     async def reload(self, settings: Settings) -> None:
         """Use new settings for what comes; store and server stay as they are."""
@@ -94,6 +98,7 @@ class App:
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.api.reload(settings)
+        await self.keys.use(self.senders)
 
     async def orphans(self) -> list[str]:
         """A sentence for every destination that is gone but still has deliveries."""
@@ -102,6 +107,7 @@ class App:
 
     async def close(self) -> None:
         """Let go of the store; call `dispatcher.stop` first if it was started."""
+        await self.keys.close()
         await self.intake.close()
         await self.alerts.close()
         await self.store.close()
@@ -133,6 +139,7 @@ async def _serve(
     log = logs.get()
     app = await App.open(settings)  # first: who owns the store may have the port, too
     try:
+        app.keys.start()
         listener = _listen(settings, fd)
         control = _listen_locally(control_path(settings.store.url))
         stop = asyncio.Event()

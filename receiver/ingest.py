@@ -38,6 +38,7 @@ from receiver.offload import LARGE_BYTES, beside
 from receiver.providers import Provider, provider_of
 from receiver.providers.body import check_names, parse
 from receiver.providers.kept import kept_headers, kept_query
+from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
 from receiver.providers.verification import check_conditions, verify
 from receiver.refusals import Refusals
@@ -80,11 +81,13 @@ class Intake:
         metrics: Metrics,
         wake: Callable[[tuple[str, ...]], None],
         senders: Senders,
+        keys: PublicKeys,
         alerts: Alerts,
     ) -> None:
         self._alerts = alerts
         self._store = store
         self._senders = senders
+        self._keys = keys
         self._metrics = metrics
         self._wake = wake
         self._log = logs.get()
@@ -140,7 +143,7 @@ class Intake:
             if provider.is_test_ping(request):
                 self._log.info("event.test", source=source.name)
                 return Answer("test")
-            await beside(len(request.body), verify, provider, request)
+            await self._verify(provider, request)
         except Rejected as rejected:
             raise self._refuse(provider, request, rejected) from None
         try:
@@ -149,6 +152,22 @@ class Intake:
             await self._refusals.keep(provider, request, rejected)
             raise
         return await self._keep(source, request, understood, started)
+
+    async def _verify(self, provider: Provider, request: Request) -> None:
+        """
+        Check the signature; one that no public key fits again, if there are new ones.
+
+        Raises:
+            Rejected: as `verify` does.
+        """
+        known = provider.published
+        try:
+            await beside(len(request.body), verify, provider, request)
+        except Rejected as rejected:
+            unfit = rejected.code in ("signature_mismatch", "keys_unavailable")
+            if not (unfit and await self._keys.renewed(provider.keys_url, known)):
+                raise
+            await beside(len(request.body), verify, provider, request)
 
     async def _understand(self, provider: Provider, request: Request) -> Understood:
         if len(request.body) <= LARGE_BYTES:
@@ -256,7 +275,7 @@ class Intake:
             rejection.client,
         )
         check_conditions(provider.source, request, digested=True)
-        await beside(len(request.body), verify, provider, request)
+        await self._verify(provider, request)
         understood = await self._understand(provider, request)
         if dry_run:
             return Answer("accepted")

@@ -25,7 +25,7 @@ from receiver.signatures import standard_key
 
 Algorithm = Literal["sha256", "sha512", "sha1", "ed25519"]
 Encoding = Literal["hex", "base64"]
-KeyForm = Literal["text", "base64", "hex", "whsec", "whpk"]
+KeyForm = Literal["text", "base64", "hex", "whsec", "whpk", "ed25519"]
 TimeFormat = Literal["unix", "unix_ms", "iso"]
 
 EARLIEST, LATEST = 1970, 3000
@@ -33,6 +33,9 @@ EARLIEST, LATEST = 1970, 3000
 
 MOST_ITEMS = 20
 """Signatures in one header that are looked at; senders have one for each live key."""
+
+URL_ALPHABET = str.maketrans("-_", "+/")
+"""From base64url to base64."""
 
 _PLACEHOLDER = re.compile(r"(\{[a-z0-9_.-]+\})")
 _DIGITS = re.compile(r"[0-9]{1,16}")
@@ -113,12 +116,16 @@ def key_of(form: KeyForm, secret: str) -> bytes:
         except ValueError:
             raise ValueError("not hex digits") from None
     encoded = secret.removeprefix("whpk_") if form == "whpk" else secret
+    if form == "ed25519":  # as JWKs have it, in the alphabet of URLs
+        encoded = secret.translate(URL_ALPHABET)
     try:
         key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
     except ValueError:
         raise ValueError("not base64") from None
     if form == "whpk" and (encoded == secret or len(key) != 32):
         raise ValueError("not whpk_ and 32 bytes in base64")
+    if form == "ed25519" and len(key) != 32:
+        raise ValueError("not 32 bytes in base64")
     return key
 
 

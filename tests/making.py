@@ -3,10 +3,14 @@ What tests are made of: an event, its delivery, and the parcel destinations are 
 and requests as a provider would send them.
 """
 
+import base64
+import hashlib
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from receiver import clock
 from receiver.destinations import Parcel
@@ -90,3 +94,21 @@ def signed(
 def sample(kind: str, subject: str = "bat_1", name: str = "sora2") -> bytes:
     """A body as the provider would send it now."""
     return samples(name, subject, clock.now())[kind].body
+
+
+def key_pair(words: str) -> tuple[str, str]:
+    """A private Ed25519 key in base64, always the same for the same words, and its
+    public half as a JWK's `x`."""
+    private = base64.b64encode(hashlib.sha256(words.encode()).digest()).decode()
+    return private, public_key(private)
+
+
+def public_key(private: str) -> str:
+    key = Ed25519PrivateKey.from_private_bytes(base64.b64decode(private))
+    raw = key.public_key().public_bytes_raw()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def raw_key(x: str) -> bytes:
+    """The 32 bytes of a JWK's `x`."""
+    return base64.urlsafe_b64decode(x + "=")

@@ -21,6 +21,7 @@ from receiver.metrics import Metrics
 from receiver.models import Reading, Rejection, Request, Secret, State
 from receiver.providers import provider_of
 from receiver.providers.body import LONGEST_NAME
+from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
 from receiver.refusals import (
     KEPT_HEADER_CHARS,
@@ -67,6 +68,7 @@ class Desk:
             self.metrics,
             self.woken.append,
             Senders(()),
+            PublicKeys(store),
             Alerts(settings(), store, self.woken.append),
         )
 

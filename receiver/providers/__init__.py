@@ -60,6 +60,7 @@ KINDS: Mapping[str, Kind] = {
     "kie": Kind("receiver.providers.kie", "Kie", "KieSource"),
     "standard": Kind("receiver.providers.standard", "Standard", "StandardSource"),
     "hmac": Kind("receiver.providers.hmac", "Hmac", "HmacSource"),
+    "fal": Kind("receiver.providers.fal", "Fal", "FalSource"),
 }
 
 

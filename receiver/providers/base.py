@@ -8,6 +8,7 @@ neither clocks nor disk.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 
 from receiver.models import Headers, Reading, Request, Scalar, Signed
@@ -29,6 +30,12 @@ class Provider:
 
     refused_status: int = 401
     """The status of a bad signature; another where a 401 would end all retries."""
+
+    keys_url: str = ""
+    """Where it publishes the keys its signatures are verified with, if it does."""
+
+    published: Sequence[bytes] = ()
+    """Those keys, as they were fetched last; set by who fetches them."""
 
     asks_options: bool = False
     """Whether it checks the address with an OPTIONS request."""
@@ -65,6 +72,14 @@ class Provider:
         """The keys a signature of this scheme may have been made with."""
         return self._keys[scheme]
 
+    def check_sender(self, request: Request) -> None:
+        """
+        Look at whose an authentic request is, where the sender signs for others too.
+
+        Raises:
+            Rejected: it is not for this source.
+        """
+
     def is_test_ping(self, request: Request) -> bool:  # noqa: ARG002 (few have one)
         """Whether this is the provider's unsigned test, which is answered, not kept."""
         return False
@@ -93,6 +108,7 @@ class Provider:
     def problems(self) -> Iterable[tuple[str, str, str]]:
         """What is wrong with the source beyond single fields: (field, message, hint)."""
         source = self.source
+        yield from self.missing_extra()
         guarded = source.has_condition or (self.schemes and source.secrets)
         if self.needs_secret and not guarded and not source.allow_unsigned:
             ways = 'secrets = ["${...}"], or a token' if self.schemes else "a token"
@@ -111,6 +127,15 @@ class Provider:
         """Why a secret cannot be a key of any of its schemes; empty if it can."""
         found = [_unfit(scheme, secret) for scheme in self.schemes]
         return found[0] if all(found) else ""
+
+    def missing_extra(self) -> Iterable[tuple[str, str, str]]:
+        """That what verifies its signatures is not installed, if it is not."""
+        used = (s for s in self.schemes if self._keys[s] or not self.needs_secret)
+        public = any(scheme.algorithm == "ed25519" for scheme in used)
+        if public and find_spec("cryptography") is None:
+            message = "its signatures need a library that is not installed"
+            hint = 'install it with: pip install "receiver[ed25519]"'
+            yield "provider", message, hint
 
     def warnings(self) -> Iterable[tuple[str, str]]:
         """What is allowed but risky: (field, message)."""

@@ -23,6 +23,9 @@ class Senders:
         self._at = {provider.source.path: provider for provider in providers}
         self._of = {provider.source.name: provider for provider in providers}
 
+    def __iter__(self) -> Iterator[Provider]:
+        return iter(self._of.values())
+
     def at(self, path: str) -> Provider | None:
         """Who posts to this path."""
         return self._at.get(path)

@@ -13,7 +13,7 @@ from datetime import datetime
 from receiver.models import Headers, Request
 from receiver.providers.base import Provider
 from receiver.providers.verification import authorization_of
-from receiver.schemes import Scheme, key_of, sign
+from receiver.schemes import URL_ALPHABET, Scheme, key_of, sign
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,9 @@ def outgoing(
     """
     message_id = message_id or f"msg_{secrets.token_hex(12)}"
     sent = {"content-type": "application/json"}
-    sent |= authorization_of(provider.source)
     sent |= headers or {}
     sent |= provider.sending_headers(body, message_id)
+    sent |= authorization_of(provider.source)
     scheme = provider.scheme_for(body)
     if secret is None and provider.source.secrets:
         secret = provider.source.secrets[0]
@@ -110,7 +110,8 @@ def _private_key(secret: str | None) -> bytes:
     if secret is None or secret.startswith("whpk_"):
         raise CannotSign(f"a public key only verifies; to sign, {help_}")
     try:
-        key = base64.b64decode(secret.removeprefix("whsk_"), validate=True)
+        text = secret.removeprefix("whsk_").translate(URL_ALPHABET)
+        key = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except ValueError:
         key = b""
     if len(key) not in (32, 64):  # with or without the public half behind it

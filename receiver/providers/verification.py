@@ -7,6 +7,7 @@ Whether a request may come in: who asks, how it is signed, and when that was.
 import hashlib
 import hmac
 from base64 import b64encode
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_address, ip_network
 
@@ -27,12 +28,13 @@ def verify(provider: Provider, request: Request) -> None:
 
     Raises:
         Rejected: it is not from a holder of one of the secrets, or cannot be known to
-            be; the code says why.
+            be; the code says why.  503 `keys_unavailable`: it could not be verified.
     """
     source = provider.source
     scheme = None
     if provider.schemes and (source.secrets or not provider.needs_secret):
         scheme = _fitting(provider, request)
+        provider.check_sender(request)
     signed_at = scheme is not None and "timestamp" in scheme.covers
     tolerance = source.tolerance or (provider.tolerance if signed_at else None)
     if tolerance is not None:
@@ -50,7 +52,8 @@ def _fitting(provider: Provider, request: Request) -> Scheme:
     refused: Rejected | None = None
     for scheme in present:
         try:
-            check(scheme, request, provider.keys(scheme), provider.ids(request))
+            keys = _known_keys(provider, scheme)
+            check(scheme, request, keys, provider.ids(request))
         except Rejected as error:
             # A signature that does not fit says more than one that is of another kind.
             given = given_signatures(scheme, request.headers)
@@ -59,6 +62,14 @@ def _fitting(provider: Provider, request: Request) -> Scheme:
         else:
             return scheme
     raise refused or Rejected(401, "signature_missing", "there is no signature")
+
+
+def _known_keys(provider: Provider, scheme: Scheme) -> Sequence[bytes]:
+    keys = provider.keys(scheme)
+    if not keys and provider.keys_url:
+        message = "the sender's public keys could not be fetched yet; send it again"
+        raise Rejected(503, "keys_unavailable", message)
+    return keys
 
 
 def check_conditions(

@@ -20,6 +20,7 @@ _FORMS = {
     "text": lambda text: text,
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "hex": lambda text: text.encode().hex(),
+    "ed25519": lambda text: making.key_pair(text)[0],
     "whsec": lambda text: "whsec_" + base64.b64encode(text.encode()).decode(),
 }
 
@@ -40,6 +41,11 @@ class Case:
         return str(_FORMS[form](text))
 
     @property
+    def publishes(self) -> bool:
+        """Whether it signs with private keys, and publishes the public ones."""
+        return bool(making.provider(self.name).keys_url)
+
+    @property
     def secrets(self) -> tuple[str, str]:
         words = ("the one secret of this source", "the next secret of this source")
         return (self.secret(words[0]), self.secret(words[1]))
@@ -51,17 +57,29 @@ class Case:
     def provider(self, **more: Any) -> Provider:
         if not self.schemes:
             return making.provider(self.name, token=TOKEN, **more)
-        return making.provider(self.name, *self.secrets, **more)
+        if self.publishes:
+            words = [making.public_key(secret) for secret in self.secrets]
+            return knowing(self.name, *words, **more)
+        return knowing(self.name, *self.secrets, **more)
 
     def samples(self, subject: str = SUBJECT) -> dict[str, Sample]:
         return samples(self.name, subject, NOW)
 
     def sent(self, sample: Sample, secret: str | None = None) -> Request:
         """The sample as the provider would post it, signed with this secret."""
+        if secret is None and self.schemes:
+            secret = self.secrets[0]
         made = outgoing(
             self.provider(), sample.body, NOW, secret=secret, headers=sample.headers
         )
         return Request(made.headers, made.query, made.body, NOW)
+
+
+def knowing(name: str, *keys: str, **more: Any) -> Provider:
+    """A provider that verifies with these: its secrets, or public keys of its sender."""
+    if making.provider(name).keys_url:
+        return making.provider(name, keys=keys, fetch_keys=False, **more)
+    return making.provider(name, *keys, **more)
 
 
 def accept(provider: Provider, request: Request) -> None:
