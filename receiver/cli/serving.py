@@ -9,7 +9,7 @@ from importlib import resources
 from itertools import count
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 
@@ -17,6 +17,8 @@ from receiver.cli.common import check_name, program, settings_of
 from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
 from receiver.cli.trying import notes
 from receiver.errors import Problem, SettingsError
+from receiver.providers import provider_of
+from receiver.providers.verification import authorization_of
 from receiver.settings import DEFAULT_FILE, Settings, Source
 
 
@@ -77,7 +79,7 @@ def check(config: Path | None, json_: bool) -> None:
         return
     click.echo(f"{settings.file}: no problems\n")
     table(
-        ("SOURCE", "PROVIDER", "PATH", "SECRETS"),
+        ("SOURCE", "PROVIDER", "PATH", "GUARDED BY"),
         [(s.name, s.provider, s.path, _guard(s)) for s in settings.sources.values()],
     )
     click.echo()
@@ -115,8 +117,15 @@ def complete(config: Path | None) -> Settings:
 
 
 def _guard(source: Source) -> str:
+    """What a request must have or be, in a few words without secrets."""
+    provider = provider_of(source)
     parts = [plural(len(source.secrets), "secret")] if source.secrets else []
+    parts += ["public keys"] if provider.schemes and not provider.needs_secret else []
     parts += ["URL token"] if source.token else []
+    parts += ["basic"] if source.basic else []
+    parts += ["bearer"] if source.bearer else []
+    parts += [f"header {name}" for name in source.require_headers]
+    parts += ["addresses"] if source.allow_ips else []
     parts += (
         ["UNSIGNED ALLOWED"] if source.allow_unsigned and not source.secrets else []
     )
@@ -144,12 +153,17 @@ def _summary(settings: Settings) -> dict[str, object]:
 @click.argument("source")
 @click.option("--base", help="The public address, e.g. https://hooks.example.com")
 @click.option(
-    "--show-token", is_flag=True, help="Print the URL token, where there is one."
+    "--show-token",
+    is_flag=True,
+    help="Print the URL's token and what headers must hold; both are secret.",
 )
 @click.pass_obj
 def url(config: Path | None, source: str, base: str | None, show_token: bool) -> None:
     """
     The exact URL to register with the provider.
+
+    Headers that the source requires, and that have to be set there too, are told on
+    standard error.
 
     \b
     Examples:
@@ -160,8 +174,11 @@ def url(config: Path | None, source: str, base: str | None, show_token: bool) ->
     host, port = settings.server.host, settings.server.port
     address = (_base(base) if base else f"http://{host}:{port}") + found.path
     if found.token:
-        address += f"?token={found.token if show_token else '***'}"
+        address += f"?token={quote(found.token, safe='') if show_token else '***'}"
     click.echo(address)
+    for name, value in authorization_of(found).items():
+        shown = value if show_token else "***"
+        click.echo(f"and this header: {name}: {shown}", err=True)
     if base is None and host in ("127.0.0.1", "localhost", "::1"):
         note = "only this machine can reach it; --base gives your public address"
         click.secho(note, fg="yellow", err=True)

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import resources
-from ipaddress import ip_network
+from ipaddress import IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,14 @@ from receiver.settings.model import (
     Settings,
     Source,
     StoreSettings,
+    unmeetable,
 )
 
 DEFAULT_FILE = "receiver.toml"
 LONGEST_STORE_PATH = 95
+
+MAPPED = IPv6Network("::ffff:0:0/96")
+"""IPv4 addresses as a socket for both kinds shows them; they are compared as IPv4."""
 
 
 def load(path: Path | None, real_environ: Mapping[str, str], known: Known) -> Settings:
@@ -197,6 +201,8 @@ def _check_source(source: Source, key: str, problems: Problems, known: Known) ->
     elif source.path in RESERVED or source.path.startswith("/api/"):
         problems.add(f"{key}.path", f"{source.path} is used by receiver itself")
     _check_networks(source.allow_ips, f"{key}.allow_ips", problems)
+    for field, message in unmeetable(source):
+        problems.add(f"{key}.{field}", message, "no sender could send that")
     if source.provider in known.sources:
         for field, message, hint in known.judge(source):
             problems.add(f"{key}.{field}", message, hint)
@@ -205,10 +211,14 @@ def _check_source(source: Source, key: str, problems: Problems, known: Known) ->
 def _check_networks(networks: tuple[str, ...], key: str, problems: Problems) -> None:
     for i, network in enumerate(networks):
         try:
-            ip_network(network)
+            found = ip_network(network)
         except ValueError:
             hint = 'write it like "203.0.113.7", "203.0.113.0/24" or "2001:db8::/32"'
             problems.add(f"{key}[{i}]", f'"{network}" is no address or network', hint)
+            continue
+        if isinstance(found, IPv6Network) and found.subnet_of(MAPPED):
+            message = f'"{network}" is an IPv4 address written as IPv6'
+            problems.add(f"{key}[{i}]", message, 'write it like "203.0.113.7"')
 
 
 def _destinations(

@@ -1,5 +1,6 @@
 """What can be configured: every setting with its default and its help."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +11,10 @@ from receiver.settings.fields import option
 
 RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/api")
 """Paths that are ours; no source may have them."""
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_SENDABLE = re.compile(r"[!-~]+(?:[ \t]+[!-~]+)*")
+"""RFC 9110, as far as all clients agree on it."""
 
 A_MOMENT = timedelta(milliseconds=1)
 """The least a time limit can be."""
@@ -103,6 +108,24 @@ class Source:
         """Whether only those who know something secret get in, signatures apart."""
         conditions = (self.token, self.basic, self.bearer, *self.require_headers)
         return any(condition is not None for condition in conditions)
+
+
+def unmeetable(source: Source) -> Iterable[tuple[str, str]]:
+    """Conditions that nothing that is sent can meet: (field, message) each."""
+    if source.basic is not None and ":" not in source.basic:
+        yield "basic", "is not user:password"
+    if source.bearer is not None and not _SENDABLE.fullmatch(source.bearer):
+        yield "bearer", "is not printable ASCII, or begins or ends with a space"
+    for name, value in source.require_headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            yield "require_headers", f'"{name}" is no name of a header'
+        if not _SENDABLE.fullmatch(value):
+            message = "is not printable ASCII, or begins or ends with a space"
+            yield f"require_headers.{name}", message
+    names = [name.lower() for name in source.require_headers]
+    names += ["authorization" for one in (source.basic, source.bearer) if one]
+    if len(names) > len(set(names)):
+        yield "require_headers", "basic, bearer and these ask for one header twice"
 
 
 @dataclass(frozen=True)

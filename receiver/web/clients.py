@@ -17,9 +17,10 @@ def client_address(peer: str, forwarded: str, proxies: Sequence[Network]) -> str
 
     `forwarded` is `X-Forwarded-For`, to which every proxy adds whom it was asked by.
     It is read from its end, and only as far as trusted proxies vouch for it: what is
-    before that anybody may have written.
+    before that anybody may have written.  Where a proxy left its part empty, nothing
+    is known.
     """
-    hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
+    hops = [hop.strip() for hop in forwarded.split(",")] if forwarded.strip() else []
     client = peer
     while hops and _is_one_of(client, proxies):
         client = hops.pop()

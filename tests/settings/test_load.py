@@ -53,6 +53,31 @@ def problems(
 
 # -- what is wrong
 
+UNSENDABLE = "is not printable ASCII, or begins or ends with a space"
+UNMEETABLE = [
+    ('basic = "pass"', "basic", "is not user:password", "no sender could"),
+    ('bearer = "tökn"', "bearer", UNSENDABLE, "no sender could"),
+    ('bearer = "t "', "bearer", UNSENDABLE, ""),
+    ('require_headers = { "A B" = "x" }', "require_headers", '"A B" is no name', ""),
+    ('require_headers = { A = "é" }', "require_headers.A", UNSENDABLE, ""),
+    ('require_headers = { A = "a\\nb" }', "require_headers.A", UNSENDABLE, ""),
+    ('require_headers = { A = "" }', "require_headers.A", UNSENDABLE, ""),
+    ('require_headers = { A = "x", a = "y" }', "require_headers", "one header twice", ""),
+    ('basic = "u:p"\nbearer = "x"', "require_headers", "one header twice", ""),
+    (
+        'bearer = "x"\nrequire_headers = { Authorization = "y" }',
+        "require_headers", "one header twice", "",
+    ),
+    (
+        'token = "x"\nallow_ips = ["10.0.0.1/8"]',
+        "allow_ips[0]", "is no address or network", "203.0.113.0/24",
+    ),
+    (
+        'token = "x"\nallow_ips = ["10.0.0.1", "::ffff:10.0.0.1"]',
+        "allow_ips[1]", "is an IPv4 address written as IPv6", "203.0.113.7",
+    ),
+]  # fmt: skip
+
 WRONG = [
     ("[serve]", "serve", "unknown table", 'did you mean "server"?'),
     ("[server]\nprot = 1", "server.prot", "unknown key", 'did you mean "port"?'),
@@ -151,6 +176,10 @@ WRONG = [
     (
         '[destinations.e]\ntype = "command"\ncommand = ["sh"]\nenvironment.A = "event.tpye"',
         "destinations.e.environment.A", 'no field "event.tpye"', '"event.type"',
+    ),
+    *(
+        (f'[sources.t]\nprovider = "sora2"\n{line}', f"sources.t.{key}", wrong, hint)
+        for line, key, wrong, hint in UNMEETABLE
     ),
     (
         '[[routes]]\nsource = "z"\nto = ["d"]',
