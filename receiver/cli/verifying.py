@@ -4,6 +4,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -15,10 +16,12 @@ from receiver.cli.common import looking, moment, settings_of, waits
 from receiver.cli.output import as_json, clean, emit_json, facts, table
 from receiver.cli.pasted import joined, parse_head, parse_request
 from receiver.cli.serving import find_source
+from receiver.errors import StoreError
 from receiver.models import Rejection, Request
-from receiver.providers import provider_of
+from receiver.providers import Provider, provider_of
 from receiver.providers.diagnosis import Check, accepted, diagnose
 from receiver.providers.given import MASK
+from receiver.providers.keys import recalled
 from receiver.settings import Settings, Source
 
 WIDTH = 80
@@ -90,7 +93,9 @@ async def verify(
         raise click.UsageError("At which source? Name it: receiver verify SOURCE")
     found = find_source(settings, source)
     asked = replace(asked, now=moment(at) or asked.now)
-    checks = (*_size(settings, asked.request), *_diagnosed(settings, found, asked))
+    provider = provider_of(found)
+    await _recall_keys(settings, provider)
+    checks = (*_size(settings, asked.request), *_diagnosed(settings, provider, asked))
     if json_:
         emit_json(_plain(found, asked, checks))
     else:
@@ -178,14 +183,26 @@ def _headers(
 # -- what is said of them
 
 
-def _diagnosed(settings: Settings, source: Source, asked: _Asked) -> tuple[Check, ...]:
+async def _recall_keys(settings: Settings, provider: Provider) -> None:
+    """Of a sender that publishes keys: those that the server fetched last."""
+    if not provider.keys_url:
+        return
+    with suppress(StoreError, ValueError):
+        async with looking(settings) as reader:
+            found = await recalled(reader, provider.keys_url)
+            provider.published = found[0] if found is not None else ()
+
+
+def _diagnosed(
+    settings: Settings, provider: Provider, asked: _Asked
+) -> tuple[Check, ...]:
     elsewhere = {
         other.name: other.secrets
         for other in settings.sources.values()
-        if other.name != source.name
+        if other.name != provider.source.name
     }
     return diagnose(
-        provider_of(source),
+        provider,
         asked.request,
         asked.now,
         digested=bool(asked.rejection),

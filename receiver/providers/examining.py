@@ -104,6 +104,7 @@ def examine(
     yield from _id(provider, scheme, request)
     if fitting is not None:
         yield _fits(provider, fitting, request)
+        yield from _sender(provider, request)
     else:
         yield from _signed_headers(scheme, request)
         yield _does_not_fit(provider, scheme, request, elsewhere)
@@ -181,7 +182,12 @@ def _secrets(provider: Provider, scheme: Scheme) -> Iterator[Check]:
         yield Check("secrets", "ok", words)
     else:
         words = "; ".join(odd) or "no key is known to verify with"
-        yield Check("secrets", "failed", words, "copy the secret again")
+        hint = "copy the secret again"
+        if provider.keys_url:
+            hint = (
+                "its public keys are fetched by `receiver serve`, or pinned as `keys`"
+            )
+        yield Check("secrets", "failed", words, hint)
 
 
 def _signed_headers(scheme: Scheme, request: Request) -> Iterator[Check]:
@@ -298,6 +304,14 @@ def _fits(provider: Provider, scheme: Scheme, request: Request) -> Check:
     if fitting and len(keys) > 1 and fitting[0] is not keys[0]:
         hint = "the sender does not sign with the first one: keep both while rotating"
     return Check("signature", "ok", words, hint)
+
+
+def _sender(provider: Provider, request: Request) -> Iterator[Check]:
+    try:
+        provider.check_sender(request)
+    except Rejected as error:
+        hint = "it is authentic, but another account's: see the provider's settings"
+        yield Check("sender", "failed", error.message, hint)
 
 
 def _does_not_fit(

@@ -36,12 +36,16 @@ _SLOW_TO_LOAD = (
 )
 
 
-class Memory(Protocol):
+class Remembered(Protocol):
+    """What of a store is needed to look."""
+
+    async def remembered(self, name: str) -> tuple[str, datetime] | None: ...
+
+
+class Memory(Remembered, Protocol):
     """What of a store is needed here."""
 
     async def remember(self, name: str, text: str, now: datetime) -> None: ...
-
-    async def remembered(self, name: str) -> tuple[str, datetime] | None: ...
 
 
 class PublicKeys:
@@ -120,10 +124,9 @@ class _KeySet:
     async def recall(self) -> None:
         """Use what was fetched before."""
         with suppress(StoreError, ValueError):
-            found = await self._memory.remembered(self._name)
+            found = await recalled(self._memory, self._url)
             if found is not None:
-                text, at = found
-                self._keys = keys_in(text.encode())
+                self._keys, at = found
                 age_s = (clock.now() - at).total_seconds()
                 self._due_at = clock.monotonic() + FRESH_S - max(0.0, age_s)
                 self._hand_out()
@@ -148,10 +151,6 @@ class _KeySet:
             if task is not None:
                 task.cancel()
                 await asyncio.wait({task})
-
-    @property
-    def _name(self) -> str:
-        return f"keys at {self._url}"
 
     async def _refresh(self) -> None:
         while True:
@@ -189,13 +188,30 @@ class _KeySet:
         self._hand_out()
         log.info("keys.fetched", host=self._host, known=len(keys), changed=changed)
         try:
-            await self._memory.remember(self._name, written(keys), clock.now())
+            await self._memory.remember(_name(self._url), written(keys), clock.now())
         except StoreError as error:
             log.warning("keys.not_kept", host=self._host, error=str(error))
 
     def _hand_out(self) -> None:
         for holder in self._holders:
             holder.published = self._keys
+
+
+async def recalled(
+    memory: Remembered, url: str
+) -> tuple[Sequence[bytes], datetime] | None:
+    """
+    The keys that were fetched from there last, and when.
+
+    Raises:
+        StoreError, ValueError: they cannot be had.
+    """
+    found = await memory.remembered(_name(url))
+    return None if found is None else (keys_in(found[0].encode()), found[1])
+
+
+def _name(url: str) -> str:
+    return f"keys at {url}"
 
 
 def _load() -> None:

@@ -11,6 +11,11 @@ import pytest
 
 from receiver import clock
 from receiver.providers.copies import fingerprint
+from receiver.providers.fal import KEYS_URL
+from receiver.providers.jwks import written
+from receiver.providers.samples import samples
+from receiver.providers.sending import outgoing
+from receiver.stores import open_store
 from tests import making
 from tests.cli.conftest import Place
 from tests.serving import SECRET, config
@@ -182,6 +187,26 @@ async def test_an_old_request_would_have_been_right_at_its_time(files):
     assert "it would have been right at that time (--at 2" in " ".join(now.split())
     assert "it would be accepted\n" in out
     assert "secrets[1]" in out
+
+
+async def test_public_keys_that_the_server_fetched_last_are_used(files):
+    private, public = making.key_pair("theirs")
+    toml = files.folder / "receiver.toml"
+    toml.write_text(toml.read_text() + '[sources.fal]\nprovider = "fal"\n')
+    sample = samples("fal", "r_1", clock.now())["request.completed"]
+    made = outgoing(making.provider("fal"), sample.body, clock.now(), secret=private)
+    raw = request(sample.body, made.headers, path="/webhooks/fal")
+
+    before, _ = await files.run("verify", "fal", stdin=raw, code=1)
+    store = await open_store(f"sqlite:///{files.folder}/receiver.db")
+    kept = written([making.raw_key(public)])
+    await store.remember(f"keys at {KEYS_URL}", kept, clock.now())
+    await store.close()
+    after, _ = await files.run("verify", "fal", stdin=raw)
+
+    assert "no key is known to verify with" in before
+    assert "public key 1 (" in after
+    assert "it would be accepted" in after
 
 
 async def test_what_nobody_said_is_not_judged(files):

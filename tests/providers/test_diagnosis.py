@@ -818,3 +818,25 @@ def test_of_a_damaged_request_it_says_what_the_intake_does(case, sample, data):
     for scheme in provider.schemes:
         given_ = asked.headers.get(scheme.header)
         assert given_ is None or given_ not in told
+
+
+def test_an_authentic_request_of_another_account_is_told():
+    case = next(case for case in SIGNING if case.name == "fal")
+    ours = case.provider(users=("user_2",))
+
+    checks = diagnose(ours, case.sent(first(case)), NOW)
+
+    assert steps(checks)["signature"].verdict == "ok"
+    assert "an account that is not in users" in steps(checks)["sender"].words
+    assert not accepted(checks)
+
+
+@every_signing
+def test_without_a_published_key_nothing_can_be_verified(case):
+    if not case.publishes:
+        pytest.skip("its key is a secret of ours")
+
+    checks = diagnose(making.provider(case.name), case.sent(first(case)), NOW)
+
+    assert steps(checks)["secrets"].verdict == "failed"
+    assert "fetched by `receiver serve`" in steps(checks)["secrets"].hint
