@@ -92,8 +92,9 @@ async def test_it_is_judged_as_of_its_arrival_and_its_token_by_its_digest(
     tmp_path: Path,
 ):
     source = 'token = "wrong"\nbearer = "the bearer"\ntolerance = "1s"'
-    headers = {**signed(body("one"), SECRET), "authorization": "Bearer the bearer"}
     async with serving(tmp_path, config(source=source)) as running:
+        signature = signed(body("one"), SECRET)
+        headers = {**signature, "authorization": "Bearer the bearer"}
         async with httpx.AsyncClient(base_url=running.url) as client:
             answer = await client.post(
                 "/webhook/sora2?token=right", content=body("one"), headers=headers
