@@ -144,9 +144,7 @@ async def test_a_signed_body_that_is_not_usable_is_kept_whole(server, body):
     kept = await rejected(server, body)
     assert kept["code"] == "malformed_body"
     if isinstance(kept["body"], str):
-        beginning = kept["body"].encode()
-    assert body.startswith(beginning)
-    assert len(beginning) >= min(len(body), KEPT_UNSIGNED_BYTES)
+        assert kept["body"].encode() == body
     else:
         assert kept["body"].keys() == {"base64"}
 
