@@ -39,7 +39,7 @@ GRACE_S = 3.0
 """Seconds an idle worker has to end by itself before it is killed."""
 
 LARGEST_ANSWER = 1 << 20
-"""Bytes; a worker that answers more is not speaking our language."""
+"""Bytes; a worker that answers more is not speaking our language, by default."""
 
 POLL_S = 0.05
 """Seconds between looks at whether a group that was asked to end has done so."""
@@ -197,17 +197,21 @@ class Worker:
         child: Child,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        largest: int,
     ) -> None:
         self.child = child
+        self._largest = largest
         self._reader = reader
         self._writer = writer
         # Its socket may outlive it, in the hands of a process that it forked.
         child.ending.add_done_callback(lambda _: writer.transport.abort())
 
     @classmethod
-    async def start(cls, argv: Sequence[str]) -> Self:
+    async def start(cls, argv: Sequence[str], largest: int = LARGEST_ANSWER) -> Self:
         """
         Run a program that is told its socket's number as the last argument.
+
+        It is killed when it answers with more than `largest` bytes.
 
         Raises:
             OSError: it could not be started.
@@ -217,7 +221,8 @@ class Worker:
             reader, writer = await asyncio.open_connection(sock=ours)
             fd = theirs.fileno()
             try:
-                return cls(Child.start([*argv, str(fd)], [fd]), reader, writer)
+                child = Child.start([*argv, str(fd)], [fd])
+                return cls(child, reader, writer, largest)
             except OSError:
                 writer.close()
                 raise
@@ -240,7 +245,7 @@ class Worker:
     async def _answer(self) -> Frame:
         prefix = await self._reader.readexactly(frames.PREFIX_BYTES)
         head, body = frames.lengths(prefix)
-        if head + body > LARGEST_ANSWER:
+        if head + body > self._largest:
             raise ValueError("not an answer")
         return frames.unpack(
             await self._reader.readexactly(head), await self._reader.readexactly(body)
@@ -260,8 +265,15 @@ class Pool:
     A worker whose answer has a true `last` in its head is not asked again.
     """
 
-    def __init__(self, argv: Sequence[str], size: int, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        size: int,
+        idle_s: float = IDLE_S,
+        largest: int = LARGEST_ANSWER,
+    ) -> None:
         self._argv = argv
+        self._largest = largest
         self._slots = asyncio.Semaphore(size)
         self._idle_s = idle_s
         self._workers: set[Worker] = set()
@@ -313,7 +325,7 @@ class Pool:
         return worker
 
     async def _start(self) -> Worker:
-        worker = await Worker.start(self._argv)
+        worker = await Worker.start(self._argv, self._largest)
         self._workers.add(worker)
         worker.child.ending.add_done_callback(lambda _: self._forget(worker))
         return worker

@@ -15,6 +15,7 @@ class Seen:
     path: str
     headers: Mapping[str, str]
     body: bytes
+    method: str = "POST"
 
 
 Respond = Callable[[Seen], Awaitable[web.StreamResponse]]
@@ -37,7 +38,7 @@ class Sink:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Seen(request.path, headers, await request.read())
+        seen = Seen(request.path_qs, headers, await request.read(), request.method)
         async with self._news:
             self.seen.append(seen)
             self._news.notify_all()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from receiver.models import Delivery, Event, Outcome, Trigger
 from receiver.settings import DestinationSettings
@@ -57,8 +57,10 @@ class Destination(Protocol):
     the other side had said until then may be the argument of its `CancelledError`.
     """
 
-    needs_reading: ClassVar[bool]
-    """Whether `event.result_urls` and `expires_at` must be filled in."""
+    @property
+    def needs_reading(self) -> bool:
+        """Whether `event.result_urls` and `expires_at` must be filled in."""
+        ...
 
     async def send(self, parcel: Parcel) -> Outcome: ...
 
