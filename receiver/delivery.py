@@ -51,8 +51,9 @@ async def _send(
         async with asyncio.timeout(seconds):
             return await destination.send(parcel)
     except TimeoutError as error:
-        said = _said_until(error.__cause__)
-        return Outcome(Result.TIMEOUT, f"no answer within {seconds:g} s", response=said)
+        said, notes = _said_until(error.__cause__)
+        wrong = " ".join([f"no answer within {seconds:g} s", *notes])
+        return Outcome(Result.TIMEOUT, wrong, response=said)
     except Exception as error:  # noqa: BLE001 (see below)
         # A destination that raises has a fault of its own; the delivery must survive it.
         logs.get().exception("delivery.fault", destination=settings.name)
@@ -61,8 +62,9 @@ async def _send(
         )
 
 
-def _said_until(cancelled: BaseException | None) -> str:
-    """What a destination that was cut off has to tell of the other side."""
+def _said_until(cancelled: BaseException | None) -> tuple[str, list[str]]:
+    """What a destination that was cut off has to tell of the other side and itself."""
     if not isinstance(cancelled, asyncio.CancelledError):
-        return ""
-    return next((text for text in cancelled.args if isinstance(text, str)), "")
+        return "", []
+    said = next((text for text in cancelled.args if isinstance(text, str)), "")
+    return said, getattr(cancelled, "__notes__", [])

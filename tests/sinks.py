@@ -1,6 +1,7 @@
 """A real HTTP endpoint to deliver to, which notes every request it gets."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ class Seen:
     headers: Mapping[str, str]
     body: bytes
     method: str = "POST"
+    connection: int = 0
+    """Which one it came on."""
 
 
 Respond = Callable[[Seen], Awaitable[web.StreamResponse]]
@@ -29,6 +32,12 @@ class Sink:
     seen: list[Seen] = field(default_factory=list)
     respond: Respond | None = None
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _transport: asyncio.Transport | None = None
+
+    def say(self, raw: bytes) -> None:
+        """Write to whoever asked last, whatever HTTP would have."""
+        assert self._transport is not None
+        self._transport.write(raw)
 
     async def wait_for(self, count: int, timeout: float = 20) -> list[Seen]:
         """The requests, once there are at least `count`."""
@@ -38,7 +47,9 @@ class Sink:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        seen = Seen(request.path_qs, headers, await request.read(), request.method)
+        body, connection = await request.read(), id(request.protocol)
+        seen = Seen(request.path_qs, headers, body, request.method, connection)
+        self._transport = request.transport
         async with self._news:
             self.seen.append(seen)
             self._news.notify_all()
@@ -48,17 +59,17 @@ class Sink:
 
 
 @asynccontextmanager
-async def sink() -> AsyncIterator[Sink]:
-    """A sink on a free port of 127.0.0.1."""
+async def sink(tls: ssl.SSLContext | None = None) -> AsyncIterator[Sink]:
+    """A sink on a free port of 127.0.0.1; it speaks TLS if it is given how."""
     found = Sink()
     app = web.Application(client_max_size=64 * 1024 * 1024)
     app.router.add_route("*", "/{path:.*}", found.handle)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     host, port = runner.addresses[0][:2]
-    found.url = f"http://{host}:{port}"
+    found.url = f"{'https' if tls else 'http'}://{host}:{port}"
     try:
         yield found
     finally:

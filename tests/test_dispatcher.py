@@ -375,7 +375,9 @@ async def test_no_answer_in_time_is_an_outcome(bench, target):
 
     [attempt] = await bench.store.attempts(delivery.id)
     assert attempt.outcome.result is Result.TIMEOUT
-    assert attempt.outcome.detail == "no answer within 0.1 s"
+    assert (
+        attempt.outcome.detail == "no answer within 0.1 s while waiting for the answer"
+    )
     assert attempt.duration_ms >= 100
 
 

@@ -54,7 +54,8 @@ class Destination(Protocol):
     `send` makes one attempt and names its outcome.  It never raises for what the
     other side did; it may take as long as it likes, for the caller cancels it at the
     settings' `timeout`, and then it must leave nothing behind that still runs.  What
-    the other side had said until then may be the argument of its `CancelledError`.
+    the other side had said until then may be the argument of its `CancelledError`; its
+    notes go on with "no answer within 15 s".
     """
 
     @property

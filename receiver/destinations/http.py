@@ -7,11 +7,15 @@ By default the provider's body is forwarded byte for byte.  `webhook-id` is the 
 id on every attempt, so that the other side can tell a repeat.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from receiver.destinations import Parcel
+from receiver.destinations.addresses import Guard
 from receiver.destinations.computing import Computer, Unavailable, Uncomputable
 from receiver.destinations.http_settings import HttpSettings
+from receiver.destinations.oauth2 import Tokens
 from receiver.destinations.replies import RETRYABLE, Reply, status_words
 from receiver.destinations.request import Rendered, asked, assemble, hide
 from receiver.models import Outcome, Result
@@ -19,6 +23,7 @@ from receiver.offload import beside
 
 __all__ = ["Http", "HttpSettings", "classify"]
 
+UNAUTHORIZED = 401
 GONE = 410
 
 
@@ -26,11 +31,23 @@ class Http:
     """Implements `receiver.destinations.Destination`."""
 
     def __init__(self, settings: HttpSettings) -> None:
-        self._settings = settings
-        from receiver.destinations.transport import Transport  # noqa: PLC0415 (aiohttp takes 0.2 s)
+        from receiver.destinations.transport import Dialling, Transport  # noqa: PLC0415 (aiohttp takes 0.2 s)
 
-        self._transport = Transport(settings.concurrency)
+        self._settings = settings
         self._computer = Computer()
+        read_timeout = settings.read_timeout
+        dialling = Dialling(
+            guard=Guard(settings.allow_hosts, settings.denies_private),
+            tls=settings.tls,
+            connect_s=settings.connect_timeout.total_seconds(),
+            read_s=read_timeout.total_seconds() if read_timeout else None,
+        )
+        self._transport = Transport(settings.concurrency, dialling)
+        # The address of tokens is always a literal one, so it may be anywhere.
+        self._token_transport = Transport(1, replace(dialling, guard=Guard()))
+        self._tokens = (
+            Tokens(settings.oauth2, self._token_transport) if settings.oauth2 else None
+        )
 
     @property
     def needs_reading(self) -> bool:
@@ -45,9 +62,7 @@ class Http:
             return Outcome(Result.BAD_CONFIG, wrong, permanent=True)
         except Unavailable as error:
             return Outcome(Result.ERROR, str(error))
-        reply = await self._transport.request(
-            request.method, request.url, request.headers, request.body
-        )
+        reply = await self._reply(request, parcel)
         if isinstance(reply, Outcome):
             return reply
         return classify(settings, parcel, reply)
@@ -55,12 +70,42 @@ class Http:
     async def close(self) -> None:
         await self._computer.close()
         await self._transport.close()
+        await self._token_transport.close()
 
     async def _rendered(self, parcel: Parcel) -> Rendered:
         event, settings = parcel.event, self._settings
         computed = await self._computer.compute(asked(settings, parcel), event)
         size = len(event.body if computed.body is None else computed.body)
         return await beside(size, assemble, settings, parcel, computed)
+
+    async def _reply(self, request: Rendered, parcel: Parcel) -> Reply | Outcome:
+        """What is answered; where our token is refused, what is answered to another."""
+        if self._tokens is None:
+            return await self._request(request, request.headers)
+        token = await self._tokens.token(parcel.now)
+        if isinstance(token, Outcome):
+            return token
+        reply = await self._request_with(request, token)
+        if isinstance(reply, Outcome) or reply.status != UNAUTHORIZED:
+            return reply
+        token = await self._tokens.renewed(token, parcel.now)
+        if isinstance(token, Outcome):
+            return token
+        return await self._request_with(request, token)
+
+    async def _request_with(self, request: Rendered, token: str) -> Reply | Outcome:
+        headers = {**request.headers, "authorization": f"Bearer {token}"}
+        reply = await self._request(request, headers)
+        if isinstance(reply, Outcome):
+            return reply
+        return replace(reply, text=hide(reply.text, [token]))
+
+    async def _request(
+        self, request: Rendered, headers: Mapping[str, str]
+    ) -> Reply | Outcome:
+        return await self._transport.request(
+            request.method, request.url, headers, request.body
+        )
 
 
 def classify(settings: HttpSettings, parcel: Parcel, reply: Reply) -> Outcome:

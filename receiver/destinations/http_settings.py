@@ -8,12 +8,18 @@ expressions; how one is told from the other is said here and nowhere else.
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from receiver.destinations.addresses import is_pattern, matches
+from receiver.destinations.oauth2 import TOKEN, OAuth2, basic
+from receiver.destinations.tls import Tls
 from receiver.expressions import MORE_NAMES, NAMES, ExpressionError, compile_value
 from receiver.models import Secret
 from receiver.settings import DestinationSettings, option
+from receiver.settings.model import A_MOMENT
 from receiver.signatures import standard_key
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -54,6 +60,40 @@ class HttpSettings(DestinationSettings):
         help="texts that the CEL of this destination sees as vars.NAME",
         secret=True,
     )
+    bearer: Secret | None = option(
+        None, help="a token, sent as Authorization: Bearer", secret=True
+    )
+    basic: Secret | None = option(
+        None, help="user:password, sent as Authorization: Basic", secret=True
+    )
+    oauth2: OAuth2 | None = option(
+        None, help="where to get tokens, by OAuth 2.0 client credentials"
+    )
+    client_cert: Path | None = option(
+        None, help="our certificate (PEM), for servers that want one"
+    )
+    client_key: Path | None = option(
+        None, help="its key (PEM), unless client_cert holds that, too"
+    )
+    ca_file: Path | None = option(
+        None, help="certificates (PEM) to trust instead of the system's"
+    )
+    allow_hosts: tuple[str, ...] = option(
+        (), help='the only hosts it may go to: "api.example.com", "*.example.com"'
+    )
+    deny_private: bool | None = option(
+        None,
+        help="go to no private address (this machine, local networks, clouds' "
+        "metadata); by default only if the URL is CEL",
+    )
+    connect_timeout: timedelta = option(
+        timedelta(seconds=5),
+        help="for looking up the name, connecting and TLS",
+        least=A_MOMENT,
+    )
+    read_timeout: timedelta | None = option(
+        None, help="for silence of the other side; by default timeout", least=A_MOMENT
+    )
     secrets: tuple[Secret, ...] = option(
         (), help="whsec_... signing secrets; several while rotating", secret=True
     )
@@ -69,9 +109,10 @@ class HttpSettings(DestinationSettings):
         yield from self._wrong_expressions()
         if self.literal_url and not is_web_address(self.url):
             yield "url", "is not an http:// or https:// address", ""
-        if isinstance(self.headers, Mapping):
-            for name, value in self.headers.items():
-                yield from _wrong_header(name, value)
+        yield from self._wrong_headers()
+        yield from self._wrong_authorization()
+        yield from self._wrong_hosts()
+        yield from self.tls.problems()
         for i, secret in enumerate(self.secrets):
             try:
                 standard_key(secret)
@@ -85,13 +126,13 @@ class HttpSettings(DestinationSettings):
     def described(self) -> str:
         return f"{self.literal_method or '(expression)'} {self._place}"
 
-    @property
+    @cached_property
     def literal_method(self) -> str:
         """Empty if it is an expression."""
         method = self.method.upper()
         return method if method in METHODS else ""
 
-    @property
+    @cached_property
     def literal_url(self) -> str:
         """Empty if it is an expression."""
         return self.url if self.url.startswith(("http://", "https://")) else ""
@@ -119,13 +160,34 @@ class HttpSettings(DestinationSettings):
     @cached_property
     def hidden(self) -> tuple[str, ...]:
         """What must not be shown wherever a request or an answer is."""
-        values: list[str] = [*self.vars.values()]
+        values: list[str] = [*self.vars.values(), self.bearer or ""]
+        if self.basic:
+            values += [self.basic.partition(":")[2], basic(self.basic).split()[1]]
+        if self.oauth2:
+            values.append(self.oauth2.client_secret)
         if isinstance(self.headers, Mapping):
             values += self.headers.values()
         if self.literal_url:
             parts = urlsplit(self.literal_url)
             values += [parts.path, parts.query, parts.password or ""]
         return tuple(value for value in values if value not in ("", "/"))
+
+    @cached_property
+    def authorization(self) -> str:
+        """The header's value; empty without one that stays the same."""
+        if self.bearer:
+            return f"Bearer {self.bearer}"
+        return basic(self.basic) if self.basic else ""
+
+    @property
+    def tls(self) -> Tls:
+        return Tls(self.client_cert, self.client_key, self.ca_file)
+
+    @property
+    def denies_private(self) -> bool:
+        if self.deny_private is None:
+            return not self.literal_url
+        return self.deny_private
 
     @property
     def _place(self) -> str:
@@ -148,6 +210,48 @@ class HttpSettings(DestinationSettings):
                 else:
                     yield name, str(error), error.hint
 
+    def _wrong_headers(self) -> Iterator[Wrong]:
+        if not isinstance(self.headers, Mapping):
+            return
+        for name, value in self.headers.items():
+            key = f"headers.{name}"
+            if not HEADER.fullmatch(name):
+                yield key, "is no name for a header", ""
+            elif name.lower() in RESERVED:
+                yield key, "follows from the request itself, and cannot be set", ""
+            if not (value.isascii() and value.replace("\t", " ").isprintable()):
+                yield key, "has a character that no header can", ""
+
+    def _wrong_authorization(self) -> Iterator[Wrong]:
+        ways = [name for name in ("bearer", "basic", "oauth2") if getattr(self, name)]
+        if isinstance(self.headers, Mapping):
+            names = (name for name in self.headers if name.lower() == "authorization")
+            ways += [f"headers.{name}" for name in names]
+        if ways and _has_user(self.literal_url):
+            yield ways[0], "the url has a user already", "leave one of them out"
+        for way in ways[1:]:
+            yield way, f"there is {ways[0]} already", "leave one of them out"
+        if self.bearer and not TOKEN.fullmatch(self.bearer):
+            yield "bearer", "has a character that no token can", ""
+        if self.basic and not re.fullmatch(r"[^:\x00-\x1f]+:[^\x00-\x1f]*", self.basic):
+            yield "basic", "is not user:password", ""
+        if self.oauth2 and not is_web_address(self.oauth2.token_url):
+            message = "is not an http:// or https:// address"
+            yield "oauth2.token_url", message, ""
+
+    def _wrong_hosts(self) -> Iterator[Wrong]:
+        wrong = False
+        for i, pattern in enumerate(self.allow_hosts):
+            if not is_pattern(pattern):
+                wrong = True
+                hint = 'like "api.example.com" or "*.example.com"'
+                yield f"allow_hosts[{i}]", f'"{pattern}" is no host', hint
+        if wrong or not (self.allow_hosts and is_web_address(self.literal_url)):
+            return
+        host = urlsplit(self.literal_url).hostname or ""
+        if not matches(host, self.allow_hosts):
+            yield "allow_hosts", f"does not name {host}, the host of url", ""
+
 
 def is_web_address(url: str) -> bool:
     try:
@@ -167,14 +271,8 @@ def without_path(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
 
 
-def _wrong_header(name: str, value: str) -> Iterator[Wrong]:
-    key = f"headers.{name}"
-    if not HEADER.fullmatch(name):
-        yield key, "is no name for a header", ""
-    elif name.lower() in RESERVED:
-        yield key, "follows from the request itself, and cannot be set", ""
-    if not (value.isascii() and value.replace("\t", " ").isprintable()):
-        yield key, "has a character that no header can", ""
+def _has_user(url: str) -> bool:
+    return "@" in urlsplit(url).netloc if is_web_address(url) else False
 
 
 def _is_meant_as_cel(text: str) -> bool:

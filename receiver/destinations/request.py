@@ -54,20 +54,27 @@ class Rendered:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     hidden: tuple[str, ...] = field(repr=False, default=())
-    shown_url: str = ""
-    """The address without what may be secret; empty for one that was computed."""
+    wants_token: bool = field(repr=False, default=False)
+    """Whether an access token is added when it is sent."""
+
+    literal: bool = field(repr=False, default=False)
+    """Whether the address was configured as it is, and so may be secret after the host."""
 
     def masked(self) -> "Rendered":
         """The same with stars for what is secret: good to look at, not to send."""
         headers = {
             name: hide(value, self.hidden) for name, value in self.headers.items()
         }
-        if "authorization" in headers:
+        if "authorization" in headers or self.wants_token:
             headers["authorization"] = MASK
         body = hide(self.body.decode("utf-8", "surrogateescape"), self.hidden)
         return replace(
             self,
-            url=Secret(self.shown_url or _shown(self.url, self.hidden)),
+            url=Secret(
+                without_path(self.url)
+                if self.literal
+                else _without_user(hide(self.url, self.hidden))
+            ),
             headers=headers,
             body=body.encode("utf-8", "surrogateescape"),
         )
@@ -97,35 +104,47 @@ def assemble(settings: HttpSettings, parcel: Parcel, computed: Computed) -> Rend
     Raises:
         Uncomputable: that cannot be sent.
     """
-    method = _method(computed.method or settings.literal_method)
+    method = settings.literal_method or _method(computed.method or "")
     body = computed.body
     if body is None:
         body = b"" if method in ("GET", "HEAD") else parcel.event.body
     return Rendered(
         method=method,
-        url=Secret(_address(computed.url or settings.literal_url)),
+        url=settings.url if computed.url is None else _address(computed.url),
         headers=_headers(settings, parcel, computed, body),
         body=body,
         hidden=settings.hidden,
-        shown_url=settings.literal_url and without_path(settings.literal_url),
+        wants_token=settings.oauth2 is not None,
+        literal=computed.url is None,
     )
 
 
 def hide(text: str, hidden: Iterable[str]) -> str:
-    """The text with stars for whatever of it is secret, also as JSON writes it."""
+    """
+    The text with stars for whatever of it is secret, also as JSON writes it.
+
+    So is the beginning of a secret where the text ends, for it may have been cut.
+    """
     for secret in sorted(hidden, key=len, reverse=True):
         if text == secret:
             return MASK
         if len(secret) >= LEAST_HIDDEN_CHARS:
             text = text.replace(secret, MASK)
             text = text.replace(json.dumps(secret, ensure_ascii=False)[1:-1], MASK)
+            text = _without_beginning(text, secret)
     return text
 
 
-def _shown(url: str, hidden: Iterable[str]) -> str:
+def _without_beginning(text: str, secret: str) -> str:
+    at = text.find(secret[:LEAST_HIDDEN_CHARS])
+    while at >= 0 and not secret.startswith(text[at:]):
+        at = text.find(secret[:LEAST_HIDDEN_CHARS], at + 1)
+    return text if at < 0 else text[:at] + MASK
+
+
+def _without_user(url: str) -> str:
     parts = urlsplit(url)
-    without_user = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-    return hide(without_user.geturl(), hidden)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 
 def _method(method: str) -> str:
@@ -134,10 +153,10 @@ def _method(method: str) -> str:
     return method.upper()
 
 
-def _address(url: str) -> str:
+def _address(url: str) -> Secret:
     if not is_web_address(url):
         raise Uncomputable("`url`: gave no http:// or https:// address")
-    return url
+    return Secret(url)
 
 
 def _headers(
@@ -163,6 +182,8 @@ def _headers(
         headers["content-type"] = computed.content_type
     if delivery.replay_id is not None:
         headers["receiver-replay"] = delivery.replay_id
+    if settings.authorization:
+        headers["authorization"] = settings.authorization
     headers |= _configured(settings, computed)
     headers |= {
         "webhook-id": delivery.sent_as,
@@ -179,6 +200,8 @@ def _configured(settings: HttpSettings, computed: Computed) -> Mapping[str, str]
     if isinstance(settings.headers, Mapping):
         return {name.lower(): value for name, value in settings.headers.items()}
     found = {name.lower(): value for name, value in (computed.headers or {}).items()}
+    if "authorization" in found and (settings.authorization or settings.oauth2):
+        raise Uncomputable("`headers`: gave authorization, which is set already")
     for name in found:
         if not HEADER.fullmatch(name) or name in RESERVED:
             raise Uncomputable(f"`headers`: {name!r} is no header that can be set")
@@ -187,4 +210,6 @@ def _configured(settings: HttpSettings, computed: Computed) -> Mapping[str, str]
 
 def _one_line(value: str) -> str:
     """A provider's type or header could hold anything; a header's value cannot."""
+    if value.isascii() and value.isprintable():
+        return value
     return "".join(c if " " <= c <= "~" or c == "\t" else "?" for c in value)

@@ -272,6 +272,7 @@ async def test_chosen_refusals_end_a_delivery_at_once(
         (429, "17", 17),
         (503, " 3 ", 3),
         (429, format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
+        (503, format_datetime(NOW + timedelta(seconds=90), usegmt=True), 90),
         (429, format_datetime(NOW - timedelta(seconds=90), usegmt=True), 0),
         (429, "soon", None),
         (429, "-5", None),

@@ -135,7 +135,7 @@ async def test_a_method_can_be_computed(target):
 
 async def test_an_address_can_be_computed(target):
     url = "vars.base + '/for/' + data.id + '?try=' + string(delivery.attempt)"
-    table = {"url": url, "vars": {"base": target.url}}
+    table = {"url": url, "vars": {"base": target.url}, "deny_private": False}
 
     async with http(**table) as destination:
         await destination.send(parcel(event({"id": "x"}), number=4))
