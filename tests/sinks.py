@@ -18,7 +18,7 @@ class Seen:
     body: bytes
     method: str = "POST"
     connection: int = 0
-    """Which one it came on."""
+    """The port it came from."""
 
 
 Respond = Callable[[Seen], Awaitable[web.StreamResponse]]
@@ -47,9 +47,10 @@ class Sink:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        body, connection = await request.read(), id(request.protocol)
-        seen = Seen(request.path_qs, headers, body, request.method, connection)
-        self._transport = request.transport
+        body, self._transport = await request.read(), request.transport
+        assert self._transport is not None
+        _, port, *_ = self._transport.get_extra_info("peername")
+        seen = Seen(request.path_qs, headers, body, request.method, port)
         async with self._news:
             self.seen.append(seen)
             self._news.notify_all()

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from receiver.destinations import Parcel
+from receiver.destinations import Parcel, Preview
 from receiver.destinations.addresses import Guard
 from receiver.destinations.computing import Computer, Unavailable, Uncomputable
 from receiver.destinations.http_settings import HttpSettings
@@ -66,6 +66,23 @@ class Http:
         if isinstance(reply, Outcome):
             return reply
         return classify(settings, parcel, reply)
+
+    async def preview(self, parcel: Parcel) -> Preview:
+        try:
+            request = (await self._rendered(parcel)).masked()
+        except (Uncomputable, Unavailable) as error:
+            return Preview((), "", note=hide(str(error), self._settings.hidden))
+        body = request.body.decode("utf-8", "replace")
+        return Preview(
+            headers=((request.method, request.url), *request.headers.items()),
+            text=body,
+            payload={
+                "method": request.method,
+                "url": request.url,
+                "headers": request.headers,
+                "body": body,
+            },
+        )
 
     async def close(self) -> None:
         await self._computer.close()

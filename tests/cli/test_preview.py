@@ -18,10 +18,18 @@ from = "receiver@example.com"
 to = ["ops@example.com"]
 """
 OWN = f'{SLACK}\ntemplate_file = "own.txt"'
+CRM = """
+type = "http"
+url = "'https://crm.test/' + event.type + '?key=' + vars.key"
+headers = { X-Key = "s3cret-of-ours" }
+body = "{'batch': event.subject, 'key': vars.key, 'failed': data.summary.failed}"
+vars = { key = "s3cret-of-ours" }
+"""
 DESTINATIONS = {
     "ops": SLACK,
     "mail": MAIL,
     "own": OWN,
+    "crm": CRM,
     "app": 'type = "python"\nhandler = "a:b"',
 }
 ROUTES = '[[routes]]\nsource = "sora2"\ntypes = ["nothing"]\nto = ["ops"]'
@@ -60,6 +68,26 @@ async def test_a_sample_is_previewed_for_email_with_its_page(shown):
     assert "<strong>Partly succeeded.</strong>" in page
     assert payload["headers"]["From"] == "receiver@example.com"
     assert "s3cret" not in out + err + page + json.dumps(payload)
+
+
+async def test_a_request_is_previewed_without_its_secrets(shown):
+    out, _ = await shown.run("preview", "crm", "--type", "batch.failed")
+    payload = await shown.json("preview", "crm", "--type", "batch.failed")
+
+    assert "s3cret" not in out + json.dumps(payload)
+    assert payload["method"] == "POST"
+    assert payload["url"] == "https://crm.test/batch.failed?key=***"
+    assert payload["headers"]["x-key"] == "***"
+    assert json.loads(payload["body"])["key"] == "***"
+    assert "webhook-timestamp" in out
+
+
+async def test_a_request_that_cannot_be_made_is_said(shown):
+    (shown.folder / "short.json").write_text('{"event": "x", "batch_id": "b"}')
+
+    _, err = await shown.run("preview", "crm", "--file", "short.json", code=1)
+
+    assert '`body`: NOT_FOUND: Key not found in map : "summary"' in err
 
 
 async def test_a_body_in_a_file_is_previewed(shown):

@@ -19,6 +19,7 @@ import click
 
 from receiver.cli import root
 from receiver.destinations import TYPES
+from receiver.destinations.oauth2 import OAuth2
 from receiver.internal import INTERNAL_TYPES, InternalType
 from receiver.providers import KINDS
 from receiver.providers.hmac import Signature
@@ -56,7 +57,15 @@ needs `--yes`.
 
 def settings_classes() -> dict[str, type]:
     """Every dataclass that has options, by name."""
-    base = (Server, StoreSettings, Source, Route, DestinationSettings, RetryPolicy)
+    base = (
+        Server,
+        StoreSettings,
+        Source,
+        Route,
+        DestinationSettings,
+        RetryPolicy,
+        OAuth2,
+    )
     specific = (*source_classes(), Signature, *destination_classes())
     return {cls.__name__: cls for cls in (*base, *specific)}
 
