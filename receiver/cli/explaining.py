@@ -1,6 +1,7 @@
 """explain: why an event went where it went, and where it would go today."""
 
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ from receiver import clock
 from receiver.cli.common import looking, settings_of, waits
 from receiver.cli.events import as_plain, deliveries_of, show_deliveries, show_facts
 from receiver.cli.output import as_json, clean, emit_json, facts, table
+from receiver.cli.preview import event_of, previewed, show
 from receiver.cli.serving import find_source
-from receiver.errors import Rejected
+from receiver.destinations import Preview
+from receiver.errors import NotFound, Rejected
 from receiver.expressions import ExpressionError, compile_condition, context_of
 from receiver.models import Decision, Event, Request
 from receiver.operands import operands
@@ -42,6 +45,9 @@ WORDS = {
 @click.option(
     "--header", "headers", multiple=True, help='A header of that, "Name: value".'
 )
+@click.option(
+    "--show-request", is_flag=True, help="And what would be sent, secrets masked."
+)
 @as_json
 @click.pass_obj
 @waits
@@ -51,6 +57,7 @@ async def explain(
     source: str | None,
     file: Path | None,
     headers: tuple[str, ...],
+    show_request: bool,
     json_: bool,
 ) -> None:
     """
@@ -61,7 +68,7 @@ async def explain(
 
     \b
     Examples:
-      receiver explain evt_0123456789abcdef
+      receiver explain evt_0123456789abcdef --show-request
       receiver explain --source sora2 --file body.json
       receiver explain --source github --file push.json --header "X-GitHub-Event: push"
     """
@@ -79,7 +86,13 @@ async def explain(
             deliveries = await deliveries_of(reader, event_id)
         event = stored.event
     today = await opinions_today(router, senders.read, event)
-    context = context_of(await senders.read(event))
+    event = await senders.read(event)
+    context = context_of(event)
+    requests = (
+        await _requests(settings, decide(today).destinations, event)
+        if show_request
+        else {}
+    )
     parts = {o.route.name: _parts(o, context) for o in today}
     if json_:
         known = {"decided": stored.decision, "deliveries": deliveries}
@@ -89,6 +102,7 @@ async def explain(
                 **(known if deliveries is not None else {}),
                 "today": [_plain(o, parts[o.route.name]) for o in today],
                 "today_destinations": decide(today).destinations,
+                **({"requests": _plain_requests(requests)} if show_request else {}),
             }
         )
         return
@@ -97,6 +111,34 @@ async def explain(
         _show_decided(stored)
         show_deliveries(deliveries)
     _show_today(today, parts, had_come=deliveries is not None)
+    for name, found in requests.items():
+        click.secho(f"\n{clean(name)} would be sent", bold=True)
+        if isinstance(found, Preview):
+            show(found)
+        else:
+            click.echo(found)
+
+
+async def _requests(
+    settings: Settings, destinations: Iterable[str], event: Event
+) -> dict[str, Preview | str]:
+    """What each would be sent, or why that cannot be shown."""
+    found: dict[str, Preview | str] = {}
+    for name in destinations:
+        try:
+            found[name] = await previewed(settings, name, event)
+        except NotFound as error:
+            found[name] = str(error)
+    return found
+
+
+def _plain_requests(requests: Mapping[str, Preview | str]) -> dict[str, object]:
+    return {
+        name: {"payload": found.payload, "note": found.note}
+        if isinstance(found, Preview)
+        else {"payload": None, "note": found}
+        for name, found in requests.items()
+    }
 
 
 def _not_yet_received(
@@ -108,29 +150,13 @@ def _not_yet_received(
     pairs = (header.partition(":") for header in headers)
     named = {name.strip().lower(): value.strip() for name, _, value in pairs}
     now = clock.now()
+    request = Request(named, {}, body, now)
     try:
-        reading = provider.read(Request(named, {}, body, now), parse(body))
+        reading = provider.read(request, parse(body))
     except Rejected as refused:
         message = f"it would be refused, {refused.status} {refused.code}: {refused}"
         raise click.ClickException(message) from None
-    return Event(
-        id="",
-        source=source,
-        provider=provider.name,
-        key=reading.key,
-        type=reading.type,
-        subject=reading.subject,
-        state=reading.state,
-        final=reading.final,
-        occurred_at=reading.occurred_at,
-        received_at=now,
-        origin="webhook",
-        headers=named,
-        query={},
-        body=body,
-        result_urls=reading.result_urls,
-        expires_at=reading.expires_at,
-    )
+    return event_of(source, provider.name, request, reading)
 
 
 def _parts(opinion: Opinion, context: Any) -> list[tuple[str, str]]:

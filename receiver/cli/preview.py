@@ -67,7 +67,7 @@ async def preview(
         event = await _stored(settings, event_id)
     else:
         event = made_up(settings, _source(settings, source), type_, file)
-    found = await _previewed(settings, destination, event)
+    found = await previewed(settings, destination, event)
     if page is not None and not found.html:
         raise click.ClickException(f"what {destination} is sent has no HTML part")
     if page is not None:
@@ -75,7 +75,7 @@ async def preview(
     if json_:
         emit_json(found.payload)
     else:
-        _show(found, page)
+        show(found, page)
     if found.note:
         click.secho(found.note, fg="yellow", err=True)
         sys.exit(1)
@@ -130,7 +130,7 @@ def made_up(
         read = provider_of(declared).read(request, parse(made.body))
     except Rejected as error:
         raise click.BadParameter(f"{source} would refuse it: {error}") from None
-    return _event(source, declared.provider, request, read)
+    return event_of(source, declared.provider, request, read)
 
 
 def _alert(event_type: str) -> Event:
@@ -142,10 +142,11 @@ def _alert(event_type: str) -> Event:
     body = bodies[wanted]
     request = Request({}, {}, internal.encoded(body), now)
     read = internal.reading(body, now)
-    return _event(internal.SOURCE, internal.SOURCE, request, read)
+    return event_of(internal.SOURCE, internal.SOURCE, request, read)
 
 
-def _event(source: str, provider: str, request: Request, read: Reading) -> Event:
+def event_of(source: str, provider: str, request: Request, read: Reading) -> Event:
+    """The event a request would become, without an id."""
     return Event(
         id=NO_EVENT,
         source=source,
@@ -166,8 +167,10 @@ def _event(source: str, provider: str, request: Request, read: Reading) -> Event
     )
 
 
-async def _previewed(settings: Settings, name: str, event: Event) -> Preview:
+async def previewed(settings: Settings, name: str, event: Event) -> Preview:
     """
+    What a destination would be sent about an event that was read.
+
     Raises:
         NotFound: destinations of this type cannot show what they send.
     """
@@ -179,12 +182,13 @@ async def _previewed(settings: Settings, name: str, event: Event) -> Preview:
         if not isinstance(destination, Previews):
             kind = declared.type
             raise NotFound(f"{name}: a destination of type {kind} has no preview")
-        return await destination.preview(_parcel(name, event))
+        return await destination.preview(parcel(name, event))
     finally:
         await destination.close()
 
 
-def _parcel(destination: str, event: Event) -> Parcel:
+def parcel(destination: str, event: Event) -> Parcel:
+    """A first attempt at delivering an event there."""
     now = clock.now()
     delivery = Delivery(
         id="dlv_0000000000000000",
@@ -205,7 +209,8 @@ def _parcel(destination: str, event: Event) -> Parcel:
     return Parcel(event, delivery, 1, Trigger.MANUAL, now)
 
 
-def _show(found: Preview, page: Path | None) -> None:
+def show(found: Preview, page: Path | None = None) -> None:
+    """Headers and text, as they would be sent."""
     facts([*found.headers, ("Note", found.note)] if found.note else found.headers)
     click.echo()
     click.echo(readable(found.text))

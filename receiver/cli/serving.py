@@ -1,5 +1,6 @@
 """Setting up and running: init, check, url, serve."""
 
+import asyncio
 import os
 import secrets
 import shutil
@@ -15,7 +16,7 @@ import click
 
 from receiver.cli.common import check_name, program, settings_of
 from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
-from receiver.cli.trying import notes
+from receiver.cli.trying import notes, would_send
 from receiver.errors import Problem, SettingsError
 from receiver.providers import provider_of
 from receiver.providers.verification import authorization_of
@@ -72,7 +73,7 @@ def check(config: Path | None, json_: bool) -> None:
             raise
         emit_json({"problems": error.problems})
         sys.exit(2)
-    noted = notes(settings)
+    noted = [*notes(settings), *asyncio.run(would_send(settings))]
     if json_:
         told = [{"key": key, "message": message} for key, message in noted]
         emit_json({**_summary(settings), "notes": told})

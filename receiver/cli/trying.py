@@ -1,12 +1,14 @@
-"""Trying a configuration on the providers' samples: what its conditions would say."""
+"""Trying a configuration on the providers' samples: what would fail, and why."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from fnmatch import fnmatchcase
 
 from receiver import clock
+from receiver.cli.preview import event_of, parcel
+from receiver.destinations import Preview, Previews
 from receiver.errors import Rejected
 from receiver.expressions import context, event_fields
-from receiver.models import Reading, Request
+from receiver.models import Event, Reading, Request
 from receiver.providers import provider_of
 from receiver.providers.body import parse
 from receiver.providers.samples import samples
@@ -30,6 +32,54 @@ def notes(settings: Settings) -> list[tuple[str, str]]:
             if route.source in (source.name, "*"):
                 found += [(f"routes[{i}].{k}", w) for k, w in _of(route, source)]
     return list(dict.fromkeys(found))
+
+
+async def would_send(settings: Settings) -> list[tuple[str, str]]:
+    """
+    What destinations' expressions and templates make of the samples routed there.
+
+    (key path, sentence) for each destination where one fails.  Nothing is sent.
+    """
+    found: list[tuple[str, str]] = []
+    for name in dict.fromkeys(to for route in settings.routes for to in route.to):
+        failed = [
+            (event.type, preview.note)
+            async for event, preview in _previews(settings, name)
+            if preview.note
+        ]
+        if failed:
+            kind, why = failed[0]
+            more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+            sentence = f"fails on a sample of the type {kind}{more}: {why}"
+            found.append((f"destinations.{name}", sentence))
+    return found
+
+
+async def _previews(
+    settings: Settings, name: str
+) -> AsyncIterator[tuple[Event, Preview]]:
+    """Every sample that may be routed to a destination, and what it would be sent."""
+    from receiver.app import make_destination
+
+    destination = make_destination(settings.destinations[name])
+    try:
+        if not isinstance(destination, Previews):
+            return
+        for event in _routed(settings, name):
+            yield event, await destination.preview(parcel(name, event))
+    finally:
+        await destination.close()
+
+
+def _routed(settings: Settings, name: str) -> Iterator[Event]:
+    routes = [route for route in settings.routes if name in route.to]
+    for source in settings.sources.values():
+        for _, reading, request in _readings(source):
+            for route in routes:
+                mine = route.source in (source.name, "*")
+                if mine and any(fnmatchcase(reading.type, t) for t in route.types):
+                    yield event_of(source.name, source.provider, request, reading)
+                    break
 
 
 def _of(route: Route, source: Source) -> Iterator[tuple[str, str]]:
