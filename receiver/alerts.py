@@ -54,6 +54,9 @@ class Alerts:
     ) -> None:
         self._store = store
         self._wake = wake
+        self.heard_at: dict[str, datetime] = {}
+        """When each source last sent something authentic."""
+
         self._windows: dict[tuple[str, str], _Window] = {}
         self._numbers = count()
         self._tasks: set[asyncio.Task[None]] = set()

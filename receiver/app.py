@@ -32,6 +32,7 @@ from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
 from receiver.settings import DestinationSettings, Settings
 from receiver.stores import Store, control_path, open_store
+from receiver.watcher import Watcher
 from receiver.web import create_app
 from receiver.web.api import Api
 from receiver.web.health import Health
@@ -64,6 +65,7 @@ class App:
         self.intake = Intake(
             settings, store, self.metrics, wake, self.senders, self.keys, self.alerts
         )
+        self.watcher = Watcher(settings, store, self.alerts, self.senders.read)
         self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
         pauses_changed = self.dispatcher.pauses_changed
@@ -95,6 +97,7 @@ class App:
         self.settings = settings
         self.senders.reload(settings.sources.values())
         self.alerts.reload(settings)
+        self.watcher.reload(settings)
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.api.reload(settings)
@@ -152,6 +155,7 @@ async def _serve(
         for task in tasks:
             task.add_done_callback(lambda _: stop.set())
         await app.dispatcher.start(settings.destinations)
+        await app.watcher.start()
         await _warn(app)
         for server in servers:
             await server.ready.wait()
@@ -177,6 +181,7 @@ async def _stop(
     for server in servers:
         server.should_exit = True
     grace_s = app.settings.server.grace.total_seconds()
+    await app.watcher.stop()
     await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
 
 

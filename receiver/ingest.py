@@ -198,6 +198,7 @@ class Intake:
         started: float,
         origin: str = WEBHOOK,
     ) -> Answer:
+        self._alerts.heard_at[source.name] = request.received_at
         reading, decision = understood.reading, decide(understood.opinions)
         event = _event(source, request, reading, origin)
         added = await self._store.add(event, decision, reading.facts)

@@ -98,6 +98,11 @@ class Source:
     allow_ips: tuple[str, ...] = option(
         (), help="addresses or networks that may send; see server.trusted_proxies"
     )
+    quiet_after: timedelta | None = option(
+        None,
+        help="raise source.quiet when nothing came for so long",
+        least=timedelta(seconds=1),
+    )
     tolerance: timedelta | None = option(
         None,
         help="how old or early a timestamp may be; by default as the provider says",
