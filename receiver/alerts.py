@@ -15,8 +15,8 @@ from itertools import count
 
 from receiver import clock, internal, logs
 from receiver.errors import StoreError
-from receiver.expressions import context, event_fields
-from receiver.models import Decision, Event, Reading, Scalar
+from receiver.expressions import context_of
+from receiver.models import Event, Request, Scalar, event_of
 from receiver.routing import Router, decide
 from receiver.settings import Settings
 from receiver.stores import Store
@@ -29,6 +29,7 @@ REJECTING_FROM = 5
 anybody's."""
 
 ORIGIN = "internal"
+HEADERS = {"content-type": "application/json"}
 
 Make = Callable[[int], internal.Body]
 
@@ -196,49 +197,21 @@ class Alerts:
         reading = internal.reading(body, now)
         # Two of a kind may be told within one millisecond.
         reading = replace(reading, key=key or f"{reading.key}:{next(self._numbers)}")
-        decision = self._decide(reading, body, now)
+        request = Request(HEADERS, {}, internal.encoded(body), now)
+        source = internal.SOURCE
+        event = event_of(source, source, request, reading, origin=ORIGIN)
+        decision = decide(
+            self._router.opinions(source, event.type, lambda: context_of(event))
+        )
         log = logs.get().bind(type=reading.type, subject=reading.subject)
         if not decision.destinations:
             log.info("alert.unrouted")
             return
         try:
-            added = await self._store.add(_event(reading, body, now), decision, {})
+            added = await self._store.add(event, decision, {})
         except StoreError as error:
             log.error("alert.not_kept", error=str(error))
             return
         if added.created:
             self._wake(decision.destinations)
             log.warning("alert.raised", id=added.event_id, to=decision.destinations)
-
-    def _decide(self, reading: Reading, body: internal.Body, now: datetime) -> Decision:
-        def build() -> object:
-            fields = event_fields(
-                reading,
-                id="",
-                source=internal.SOURCE,
-                provider=internal.SOURCE,
-                received_at=now,
-                origin=ORIGIN,
-            )
-            return context(fields, body, {"headers": {}, "query": {}})
-
-        return decide(self._router.opinions(internal.SOURCE, reading.type, build))
-
-
-def _event(reading: Reading, body: internal.Body, now: datetime) -> Event:
-    return Event(
-        id="",
-        source=internal.SOURCE,
-        provider=internal.SOURCE,
-        key=reading.key,
-        type=reading.type,
-        subject=reading.subject,
-        state=reading.state,
-        final=reading.final,
-        occurred_at=reading.occurred_at,
-        received_at=now,
-        origin=ORIGIN,
-        headers={"content-type": "application/json"},
-        query={},
-        body=internal.encoded(body),
-    )

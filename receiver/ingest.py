@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
@@ -33,6 +33,7 @@ from receiver.models import (
     Request,
     Scalar,
     Variant,
+    event_of,
 )
 from receiver.offload import LARGE_BYTES, beside
 from receiver.providers import Provider, provider_of
@@ -352,24 +353,12 @@ def _check_signature_is_there(provider: Provider, request: Request) -> None:
 
 
 def _event(source: Source, request: Request, reading: Reading, origin: str) -> Event:
-    return Event(
-        id="",
-        source=source.name,
-        provider=source.provider,
-        key=reading.key,
-        type=reading.type,
-        subject=reading.subject,
-        state=reading.state,
-        final=reading.final,
-        occurred_at=reading.occurred_at,
-        received_at=request.received_at,
-        origin=origin,
+    kept = replace(
+        request,
         headers=kept_headers(source, request.headers),
         query=kept_query(request.query),
-        body=request.body,
-        result_urls=reading.result_urls,
-        expires_at=reading.expires_at,
     )
+    return event_of(source.name, source.provider, kept, reading, origin=origin)
 
 
 # In the helper process: the router is made once, from routes that can be pickled.

@@ -137,6 +137,36 @@ class Event:
             return None
 
 
+def event_of(
+    source: str,
+    provider: str,
+    request: Request,
+    reading: Reading,
+    *,
+    origin: str,
+    id: str = "",  # noqa: A002 (the name users see)
+) -> Event:
+    """The event that a request is, by what its provider read in it."""
+    return Event(
+        id=id,
+        source=source,
+        provider=provider,
+        key=reading.key,
+        type=reading.type,
+        subject=reading.subject,
+        state=reading.state,
+        final=reading.final,
+        occurred_at=reading.occurred_at,
+        received_at=request.received_at,
+        origin=origin,
+        headers=request.headers,
+        query=request.query,
+        body=request.body,
+        result_urls=reading.result_urls,
+        expires_at=reading.expires_at,
+    )
+
+
 Verdict = Literal["matched", "type", "when", "failed"]
 """What a route said: it matched, its types or its `when` did not, its `when` failed."""
 

@@ -9,7 +9,7 @@ from receiver import clock
 from receiver.cli.common import check_name, looking, settings_of, waits
 from receiver.cli.output import ago, as_json, coloured, emit_json, readable, table
 from receiver.ledger import Standing, standings
-from receiver.models import Claim, Delivery, Event, Outcome, State, Status, Trigger
+from receiver.models import Claim, Outcome, Reading, Request, State, event_of
 from receiver.settings import Settings
 
 
@@ -169,38 +169,20 @@ def _show(outcome: Outcome, duration_ms: float, *, json_: bool) -> None:
 
 
 def _made_up(destination: str) -> Claim:
+    from receiver.cli.preview import NO_EVENT, parcel
+
     now = clock.now()
     body = b'{"type":"receiver.test","message":"a test of this destination"}'
-    event = Event(
-        id="evt_0000000000000000",
-        source="receiver",
-        provider="receiver",
+    request = Request({"content-type": "application/json"}, {}, body, now)
+    reading = Reading(
         key="receiver.test",
         type="receiver.test",
         subject="test",
         state=State.UNKNOWN,
         final=False,
         occurred_at=now,
-        received_at=now,
-        origin="test",
-        headers={"content-type": "application/json"},
-        query={},
-        body=body,
     )
-    delivery = Delivery(
-        id="dlv_0000000000000000",
-        event_id=event.id,
-        destination=destination,
-        status=Status.PENDING,
-        attempts=0,
-        created_at=now,
-        due_at=now,
-        settled_at=None,
-        replay_id=None,
-        sent_as=event.id,
-        trigger=Trigger.MANUAL,
-        round_attempts=0,
-        round_started_at=now,
-        progress="",
+    event = event_of(
+        "receiver", "receiver", request, reading, origin="test", id=NO_EVENT
     )
-    return Claim(0, delivery, event)
+    return Claim(0, parcel(destination, event).delivery, event)

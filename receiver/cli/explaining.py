@@ -11,12 +11,12 @@ from receiver import clock
 from receiver.cli.common import looking, settings_of, waits
 from receiver.cli.events import as_plain, deliveries_of, show_deliveries, show_facts
 from receiver.cli.output import as_json, clean, emit_json, facts, table
-from receiver.cli.preview import event_of, previewed, show
+from receiver.cli.preview import NO_EVENT, previewed, show
 from receiver.cli.serving import find_source
 from receiver.destinations import Preview
 from receiver.errors import NotFound, Rejected
 from receiver.expressions import ExpressionError, compile_condition, context_of
-from receiver.models import Decision, Event, Request
+from receiver.models import Decision, Event, Request, event_of
 from receiver.operands import operands
 from receiver.providers import provider_of
 from receiver.providers.body import parse
@@ -156,7 +156,9 @@ def _not_yet_received(
     except Rejected as refused:
         message = f"it would be refused, {refused.status} {refused.code}: {refused}"
         raise click.ClickException(message) from None
-    return event_of(source, provider.name, request, reading)
+    return event_of(
+        source, provider.name, request, reading, origin="preview", id=NO_EVENT
+    )
 
 
 def _parts(opinion: Opinion, context: Any) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from receiver.cli.common import check_name, looking, settings_of, waits
 from receiver.cli.output import as_json, emit_json, facts, readable
 from receiver.destinations import Parcel, Preview, Previews
 from receiver.errors import NotFound, Rejected
-from receiver.models import Delivery, Event, Reading, Request, Status, Trigger
+from receiver.models import Delivery, Event, Request, Status, Trigger, event_of
 from receiver.settings import Settings
 
 NO_EVENT = "evt_0000000000000000"
@@ -130,7 +130,9 @@ def made_up(
         read = provider_of(declared).read(request, parse(made.body))
     except Rejected as error:
         raise click.BadParameter(f"{source} would refuse it: {error}") from None
-    return event_of(source, declared.provider, request, read)
+    return event_of(
+        source, declared.provider, request, read, origin="preview", id=NO_EVENT
+    )
 
 
 def _alert(event_type: str) -> Event:
@@ -142,29 +144,8 @@ def _alert(event_type: str) -> Event:
     body = bodies[wanted]
     request = Request({}, {}, internal.encoded(body), now)
     read = internal.reading(body, now)
-    return event_of(internal.SOURCE, internal.SOURCE, request, read)
-
-
-def event_of(source: str, provider: str, request: Request, read: Reading) -> Event:
-    """The event a request would become, without an id."""
-    return Event(
-        id=NO_EVENT,
-        source=source,
-        provider=provider,
-        key=read.key,
-        type=read.type,
-        subject=read.subject,
-        state=read.state,
-        final=read.final,
-        occurred_at=read.occurred_at,
-        received_at=request.received_at,
-        origin="preview",
-        headers=request.headers,
-        query=request.query,
-        body=request.body,
-        result_urls=read.result_urls,
-        expires_at=read.expires_at,
-    )
+    ours = internal.SOURCE
+    return event_of(ours, ours, request, read, origin="preview", id=NO_EVENT)
 
 
 async def previewed(settings: Settings, name: str, event: Event) -> Preview:

@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator, Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 
 from receiver import clock
-from receiver.cli.preview import event_of, parcel
+from receiver.cli.preview import parcel
 from receiver.destinations import Preview, Previews
 from receiver.errors import Rejected
-from receiver.expressions import context, event_fields
-from receiver.models import Event, Reading, Request
+from receiver.expressions import context_of
+from receiver.models import Event, Reading, Request, event_of
 from receiver.providers import provider_of
 from receiver.providers.body import parse
 from receiver.providers.samples import samples
@@ -78,7 +79,7 @@ def _routed(settings: Settings, name: str) -> Iterator[Event]:
             for route in routes:
                 mine = route.source in (source.name, "*")
                 if mine and any(fnmatchcase(reading.type, t) for t in route.types):
-                    yield event_of(source.name, source.provider, request, reading)
+                    yield _event(source, reading, request)
                     break
 
 
@@ -107,22 +108,16 @@ def _failures(
 ) -> Iterator[tuple[str, str]]:
     router = Router([route])
     for name, reading, request in readings:
-
-        def build(reading: Reading = reading, request: Request = request) -> object:
-            fields = event_fields(
-                reading,
-                id="",
-                source=source.name,
-                provider=source.provider,
-                received_at=request.received_at,
-                origin="webhook",
-            )
-            visible = {"headers": dict(request.headers), "query": {}}
-            return context(fields, parse(request.body), visible)
-
-        for opinion in router.opinions(source.name, reading.type, build):
+        event = _event(source, reading, request)
+        for opinion in router.opinions(
+            source.name, reading.type, partial(context_of, event)
+        ):
             if opinion.verdict == "failed":
                 yield name, opinion.detail
+
+
+def _event(source: Source, reading: Reading, request: Request) -> Event:
+    return event_of(source.name, source.provider, request, reading, origin="preview")
 
 
 def _readings(source: Source) -> Iterator[tuple[str, Reading, Request]]:
