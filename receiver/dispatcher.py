@@ -46,7 +46,7 @@ class Dispatcher:
         Begin delivering.
 
         Raises:
-            StoreError: the pauses cannot be read.
+            StoreError: the store cannot be read or written.
         """
         await self.reload(destinations)
 
@@ -55,9 +55,15 @@ class Dispatcher:
         Start, replace and end lanes; those whose settings are the same go on.
 
         Raises:
-            StoreError: the pauses cannot be read; nothing was changed.
+            StoreError: the store cannot be read or written; no lane was changed.
         """
         await self.pauses_changed()
+        await self._store.keep_order(
+            {
+                name: settings.on_dead if settings.ordering == "subject" else None
+                for name, settings in destinations.items()
+            }
+        )
         for name, lane in list(self._lanes.items()):
             if destinations.get(name) != lane.settings:
                 del self._lanes[name]

@@ -14,6 +14,9 @@ Headers = Mapping[str, str]
 Signed = Literal["body", "timestamp", "id"]
 """What a signature can cover."""
 
+OnDead = Literal["skip", "block"]
+"""What becomes of a subject when one of its deliveries is dead, where order is kept."""
+
 Scalar = str | int | float | bool | None
 
 

@@ -4,154 +4,42 @@ import asyncio
 import socket
 import sqlite3
 import statistics
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, ClassVar
 
 import pytest
 from aiohttp import web
 
 from receiver import clock
-from receiver.destinations import Destination, Parcel
-from receiver.destinations.http import Http, HttpSettings
-from receiver.dispatcher import Dispatcher
 from receiver.lane import AHEAD
-from receiver.metrics import Metrics
 from receiver.models import (
-    Decision,
-    Delivery,
-    Event,
-    Outcome,
     Result,
-    Secret,
-    State,
     Status,
 )
-from receiver.providers.senders import Senders
 from receiver.settings import DestinationSettings, RetryPolicy
-from receiver.stores import DeliveryFilter, Store, open_store
+from tests.dispatching import (
+    QUICK,
+    SOON,
+    Bench,
+    answer,
+    attempts,
+    benching,
+    gate,
+    to,
+)
 from tests.sinks import Seen, Sink, sink
-
-SOON = timedelta(milliseconds=20)
-QUICK = RetryPolicy(max_attempts=3, waits=(SOON,))
-
-
-class Bench:
-    """A store, and a dispatcher on it."""
-
-    def __init__(self, store: Store, folder: Path) -> None:
-        self.store = store
-        self.folder = folder
-        self.dispatcher = Dispatcher(store, Metrics(), self.make, Senders(()).read)
-        self.made: list[Destination] = []
-        self._count = 0
-
-    def make(self, settings: DestinationSettings) -> Destination:
-        if isinstance(settings, HttpSettings):
-            self.made.append(Http(settings))
-        else:
-            self.made.append(Faulty())
-        return self.made[-1]
-
-    async def start(self, *destinations: DestinationSettings) -> None:
-        await self.dispatcher.start({d.name: d for d in destinations})
-
-    async def accept(self, *to: str, body: bytes = b"{}", wake: bool = True) -> str:
-        """Keep one event for these destinations; its id."""
-        self._count += 1
-        now = clock.now()
-        event = Event(
-            id="",
-            source="sora2",
-            provider="sora2",
-            key=f"k{self._count}",
-            type="batch.completed",
-            subject=f"bat_{self._count}",
-            state=State.PARTIAL,
-            final=True,
-            occurred_at=now,
-            received_at=now,
-            origin="webhook",
-            headers={},
-            query={},
-            body=body,
-        )
-        added = await self.store.add(event, Decision((("all", "matched"),), to), {})
-        if wake:
-            self.dispatcher.wake(to)
-        return added.event_id
-
-    async def deliveries(self, destination: str) -> Sequence[Delivery]:
-        where = DeliveryFilter(destination=destination)
-        return await self.store.deliveries(where, limit=10_000, newest_first=False)
-
-    async def settled(self, destination: str, status: Status) -> Sequence[Delivery]:
-        """The destination's deliveries, once all have this status."""
-        async with asyncio.timeout(20):
-            while True:
-                found = await self.deliveries(destination)
-                if {delivery.status for delivery in found} == {status}:
-                    return found
-                await asyncio.sleep(0.01)
-
-
-class Faulty:
-    """A destination with a fault of its own."""
-
-    needs_reading: ClassVar[bool] = True
-
-    async def send(self, parcel: Parcel) -> Outcome:
-        raise RuntimeError(f"cannot cope with {parcel.event.id}")
-
-    async def close(self) -> None: ...
 
 
 @pytest.fixture
 async def bench(tmp_path) -> AsyncIterator[Bench]:
-    store = await open_store(f"sqlite:///{tmp_path}/receiver.db")
-    found = Bench(store, tmp_path)
-    try:
+    async with benching(tmp_path) as found:
         yield found
-    finally:
-        await found.dispatcher.stop(0.1)
-        await store.close()
 
 
 @pytest.fixture
 async def target() -> AsyncIterator[Sink]:
     async with sink() as found:
         yield found
-
-
-def to(target: Sink | str, name: str = "app", **changes: Any) -> HttpSettings:
-    url = target if isinstance(target, str) else target.url
-    given = {"retry": QUICK, "timeout": timedelta(seconds=10), **changes}
-    return HttpSettings(name, type="http", url=Secret(url), **given)
-
-
-def answer(
-    *statuses: int, **headers: str
-) -> Callable[[Seen], Awaitable[web.StreamResponse]]:
-    """These statuses one after the other; the last one for ever."""
-    left = list(statuses)
-
-    async def respond(_: Seen) -> web.StreamResponse:
-        status = left.pop(0) if len(left) > 1 else left[0]
-        return web.Response(status=status, headers=headers)
-
-    return respond
-
-
-def gate() -> tuple[asyncio.Event, Callable[[Seen], Awaitable[web.StreamResponse]]]:
-    """An endpoint that answers nothing before the event is set."""
-    opened = asyncio.Event()
-
-    async def respond(_: Seen) -> web.StreamResponse:
-        await opened.wait()
-        return web.Response(text="ok")
-
-    return opened, respond
 
 
 class Locked:
@@ -167,11 +55,6 @@ class Locked:
     def __exit__(self, *_: object) -> None:
         self._connection.execute("ROLLBACK")
         self._connection.close()
-
-
-async def attempts(bench: Bench, delivery: Delivery) -> list[tuple[Result, int | None]]:
-    made = await bench.store.attempts(delivery.id)
-    return [(a.outcome.result, a.outcome.status_code) for a in made]
 
 
 # -- promptness and isolation

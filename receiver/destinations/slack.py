@@ -86,6 +86,7 @@ class SlackSettings(DestinationSettings):
     )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
+        yield from super().problems()
         hint = "copy it from Slack: https://hooks.slack.com/services/..."
         if not _host(self.url):
             yield "url", "is not a web address", hint

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from receiver.models import Secret
+from receiver.models import OnDead, Secret
 from receiver.settings.fields import option
 
 RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/api")
@@ -159,10 +159,18 @@ class DestinationSettings:
     )
     concurrency: int = option(8, help="attempts at a time", least=1)
     retry: RetryPolicy = option(RetryPolicy, help="when to try again, and how often")
+    ordering: Literal["none", "subject"] = option(
+        "none", help="subject: each subject's deliveries in order, one at a time"
+    )
+    on_dead: OnDead = option(
+        "skip", help="in order: block holds a subject back behind a dead delivery"
+    )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
         """What is wrong beyond single fields: (field, message, hint) each."""
-        return ()
+        if self.on_dead == "block" and self.ordering == "none":
+            hint = 'set ordering = "subject", too'
+            yield "on_dead", "does nothing where no order is kept", hint
 
     def missing(self) -> Iterable[tuple[str, str, str]]:
         """

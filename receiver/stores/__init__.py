@@ -20,6 +20,7 @@ from receiver.models import (
     Decision,
     Delivery,
     Event,
+    OnDead,
     Pause,
     Rejection,
     Scalar,
@@ -83,13 +84,15 @@ class Queue:
     """
     What waits for one destination.
 
-    `failing` is the oldest pending delivery that was attempted before, in vain.
+    `failing` is the oldest pending delivery that was attempted before, in vain;
+    `blocking` the oldest dead one that holds back its subject.
     """
 
     destination: str
     pending: int
     oldest_at: datetime | None
     failing: str | None = None
+    blocking: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,12 +246,14 @@ class Store(Reader, Protocol):
         limit: int,
         max_bytes: int,
         lease_s: float,
+        by_hand: bool = False,
     ) -> Claimed:
         """
         Take what is due, oldest due first, so that nobody else does.
 
         At most `limit`, and after the first no more bodies than fit in `max_bytes`.
-        A claim that is neither recorded nor released ends after `lease_s` seconds.
+        `by_hand` takes only what somebody asked to retry.  A claim that is neither
+        recorded nor released ends after `lease_s` seconds.
         """
         ...
 
@@ -267,6 +272,27 @@ class Store(Reader, Protocol):
 
     async def forget_claims(self, owner: str) -> None:
         """Free whatever a process of this name had claimed before it ended."""
+        ...
+
+    async def keep_order(self, wanted: Mapping[str, OnDead | None]) -> None:
+        """
+        Which destinations get each subject in order from now on, also after a restart,
+        and what a dead delivery does there; None: in no order.  What is not named stays
+        as it is.
+
+        There a source's subject has two lines: what was accepted, in that order, and
+        replays and retried dead deliveries, in the order they were asked for.  A claim
+        gives only the first of a line, and none of a subject of which another delivery
+        is claimed.  Who is first stays so until it is delivered, cancelled or dead;
+        with "block" one that is dead stays in its line, and in front of those behind
+        it, until it is delivered after a retry, or cancelled.
+
+        What is pending when order begins is put in line as if it had always been kept;
+        what is dead by then holds nobody back.
+
+        Raises:
+            StoreError: nothing was changed.
+        """
         ...
 
     # -- mending

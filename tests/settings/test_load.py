@@ -571,7 +571,7 @@ kinds = st.fixed_dictionaries(
             names,
             st.fixed_dictionaries(
                 {"type": st.sampled_from(["http", "slack", "email", "python", "command"])},
-                optional=dict.fromkeys(("url", "smtp", "to", "from", "handler", "secrets", "retry", "timeout", "concurrency", "command", "environment", "variables", "folder"), documents),
+                optional=dict.fromkeys(("url", "smtp", "to", "from", "handler", "secrets", "retry", "timeout", "concurrency", "ordering", "on_dead", "max_rate", "breaker", "command", "environment", "variables", "folder"), documents),
             ),
             max_size=3,
         )

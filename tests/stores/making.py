@@ -87,6 +87,7 @@ async def claim(
     limit: int = 100,
     max_bytes: int = MUCH,
     lease_s: float = 3_600,
+    by_hand: bool = False,
 ) -> Claimed:
     return await store.claim(
         destination,
@@ -95,6 +96,7 @@ async def claim(
         limit=limit,
         max_bytes=max_bytes,
         lease_s=lease_s,
+        by_hand=by_hand,
     )
 
 

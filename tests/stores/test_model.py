@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from receiver.models import Claim, Status, Step
+from receiver.models import Claim, OnDead, Status, Step
 from tests.stores.conftest import Harness, SqliteHarness
 from tests.stores.making import (
     NOW,
@@ -39,6 +39,17 @@ SETTLING = (Status.DELIVERED, Status.DEAD)
 OPEN = (Status.PENDING, Status.DEAD)
 places = st.integers(0, 50)
 
+About = tuple[str, str]
+"""A source and a subject."""
+
+Line = tuple[About, bool]
+"""What it is about, and whether it is the line beside, for what was asked by hand."""
+
+
+def about_of(source: str, key: str) -> About:
+    """Few subjects, so that several events share one."""
+    return source, "another" if key in "1z" else "subject"
+
 
 @dataclass
 class Expected:
@@ -47,7 +58,11 @@ class Expected:
     id: str
     event: str
     destination: str
+    about: About
     due_at: datetime
+    replay: bool = False
+    line: Line | None = None
+    turn: bool = False
     status: Status = Status.PENDING
     attempts: int = 0
     round_attempts: int = 0
@@ -58,12 +73,71 @@ class Expected:
     manual_when_claimed: int = 0
     expired: bool = False
 
+    @property
+    def held(self) -> bool:
+        return self.holder is not None and not self.expired
+
 
 @dataclass
 class Model:
     events: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     deliveries: dict[str, Expected] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    ordered: dict[str, OnDead] = field(default_factory=dict)
+
+    def to(self, destination: str) -> list[Expected]:
+        """Its deliveries, in the order they were made."""
+        found = [d for d in self.deliveries.values() if d.destination == destination]
+        return sorted(found, key=lambda d: d.id)
+
+    def due(self, destination: str, now: datetime) -> list[Expected]:
+        """What a claim without a limit gives."""
+        mine = self.to(destination)
+        ordered = destination in self.ordered
+        busy = {d.about for d in mine if ordered and d.held}
+        found: list[Expected] = []
+        for one in sorted(mine, key=lambda d: (d.due_at, d.id)):
+            waits = one.status is Status.PENDING and one.due_at <= now
+            if not waits or one.held or (ordered and not one.turn):
+                continue
+            if one.about in busy:
+                continue
+            found.append(one)
+            busy |= {one.about} if ordered else set()
+        return found
+
+    def stand(self, one: Expected, *, beside: bool) -> None:
+        """It begins to stand in a line, where order is kept."""
+        if one.destination in self.ordered:
+            one.line, one.turn = (one.about, beside), False
+            self.give_turn(one.destination, one.line)
+
+    def leave(self, one: Expected) -> None:
+        """It was settled."""
+        line, one.turn = one.line, False
+        if line is None:
+            return
+        blocks = self.ordered.get(one.destination) == "block" and not line[1]
+        if one.status is not Status.DEAD or not blocks:
+            one.line = None
+        self.give_turn(one.destination, line)
+
+    def give_turn(self, destination: str, line: Line) -> None:
+        standing = [d for d in self.to(destination) if d.line == line]
+        if standing and not any(d.turn for d in standing):
+            standing[0].turn = standing[0].status is Status.PENDING
+
+    def keep_order(self, destination: str, on_dead: OnDead | None) -> None:
+        before = self.ordered.pop(destination, None)
+        if on_dead is not None:
+            self.ordered[destination] = on_dead
+        for one in self.to(destination):
+            if on_dead is None:
+                one.line, one.turn = None, False
+            elif before is None and one.status is Status.PENDING:
+                self.stand(one, beside=one.replay)
+            elif on_dead == "skip" and one.line and one.status is Status.DEAD:
+                self.leave(one)
 
 
 class Stores(RuleBasedStateMachine):
@@ -80,8 +154,10 @@ class Stores(RuleBasedStateMachine):
         self.model = Model()
         self.now = NOW
         self.life = 0
-        for number in range(4):  # so that most rules have something to do at once
-            self._accept("a", f"{number}", b"1", list(DESTINATIONS[: number + 1]))
+        self._keep_order("crm", "skip")
+        self._keep_order("ops", "block")
+        for number in range(6):  # so that most rules have something to do at once
+            self._accept("a", f"{number}", b"1", list(DESTINATIONS))
 
     def implementation(self) -> Callable[[Path], Harness]:
         raise NotImplementedError
@@ -99,8 +175,8 @@ class Stores(RuleBasedStateMachine):
         self.now += seconds(wait)
 
     @rule(
-        source=st.sampled_from(["a", "b"]),
-        key=st.sampled_from("23xyz"),
+        source=st.sampled_from(["a", "a", "a", "b"]),
+        key=st.sampled_from("23uvwxyz"),
         body=st.sampled_from([b"1", b"2"]),
         to=st.lists(st.sampled_from(DESTINATIONS), unique=True, max_size=3),
     )
@@ -108,7 +184,8 @@ class Stores(RuleBasedStateMachine):
         self._accept(source, key, body, to)
 
     def _accept(self, source: str, key: str, body: bytes, to: list[str]) -> None:
-        given = event(key, source=source, body=body, at=self.now)
+        about = about_of(source, key)
+        given = event(key, source=source, body=body, subject=about[1], at=self.now)
         before = self.model.events.get((source, key))
 
         added = self.runner.run(self.store.add(given, decision(*to), {}))
@@ -118,7 +195,7 @@ class Stores(RuleBasedStateMachine):
             assert (added.event_id, added.same_body) == (before[0], before[1] == body)
             return
         self.model.events[source, key] = (added.event_id, body)
-        self._learn(to, event_id=added.event_id, due_at=self.now)
+        self._learn(to, event_id=added.event_id, about=about, replay=False)
 
     @rule(
         target=claims,
@@ -152,20 +229,24 @@ class Stores(RuleBasedStateMachine):
         for one, status in zip(claims, statuses, strict=False):
             self._record(one, status, wait)
 
+    @rule(
+        destination=st.sampled_from(DESTINATIONS),
+        statuses=st.lists(
+            st.sampled_from([Status.PENDING, Status.DELIVERED, Status.DEAD]),
+            min_size=4,
+            max_size=12,
+        ),
+    )
+    def work(self, destination: str, statuses: list[Status]) -> None:
+        """One after the other, as far as it goes."""
+        for status in statuses:
+            for one in self._claim(destination, "one", 1, expired=False):
+                self._record(one, status, 0)
+
     def _claim(
         self, destination: str, owner: str, limit: int, *, expired: bool
     ) -> Sequence[Claim]:
-        due = sorted(
-            (
-                d
-                for d in self.model.deliveries.values()
-                if d.destination == destination
-                and d.status is Status.PENDING
-                and d.due_at <= self.now
-                and (d.holder is None or d.expired)
-            ),
-            key=lambda d: (d.due_at, d.id),
-        )
+        due = self.model.due(destination, self.now)
 
         found = self.runner.run(
             claim(
@@ -180,6 +261,7 @@ class Stores(RuleBasedStateMachine):
 
         assert [one.delivery.id for one in found.claims] == [d.id for d in due[:limit]]
         for one, delivery in zip(found.claims, due, strict=False):
+            self._is_in_order(delivery)
             delivery.holder, delivery.owner = one, owner
             delivery.expired = expired
             delivery.manual_when_claimed = delivery.manual
@@ -216,6 +298,8 @@ class Stores(RuleBasedStateMachine):
             delivery.settled_at = step.due_at if status in SETTLING else None
             delivery.round_attempts += 1
             delivery.manual = 0
+            if status in SETTLING:
+                self.model.leave(delivery)
 
     @rule(one=consumes(claims))
     def release(self, one: tuple[int, Claim]) -> None:
@@ -241,11 +325,17 @@ class Stores(RuleBasedStateMachine):
     def _retry(self, chosen: list[Expected]) -> None:
         count = self.runner.run(self.store.retry([d.id for d in chosen], self.now))
         changed = {d.id: d for d in chosen if d.status in OPEN}
+        dead = [d for d in changed.values() if d.status is Status.DEAD]
         for delivery in changed.values():
             delivery.status, delivery.due_at = Status.PENDING, self.now
             delivery.settled_at = None
             delivery.round_attempts = 0
             delivery.manual += 1
+        for delivery in sorted(dead, key=lambda d: d.id):
+            if delivery.line is None:
+                self.model.stand(delivery, beside=True)
+            else:
+                self.model.give_turn(delivery.destination, delivery.line)
         assert count == len(changed)
 
     def _cancel(self, chosen: list[Expected]) -> None:
@@ -253,14 +343,14 @@ class Stores(RuleBasedStateMachine):
         changed = {d.id: d for d in chosen if d.status in OPEN}
         for delivery in changed.values():
             delivery.status, delivery.settled_at = Status.CANCELLED, self.now
+        for delivery in changed.values():
+            self.model.leave(delivery)
         assert count == len(changed)
 
     @rule(which=places, to=st.sampled_from(DESTINATIONS), as_new=st.booleans())
     def replay(self, which: int, to: str, as_new: bool) -> None:
-        events = [event_id for event_id, _ in self.model.events.values()]
-        if not events:
-            return
-        event_id = events[which % len(events)]
+        events = list(self.model.events.items())
+        (source, key), (event_id, _) = events[which % len(events)]
 
         async def replay() -> int:
             number = await self.store.create_replay({}, self.now)
@@ -270,7 +360,20 @@ class Stores(RuleBasedStateMachine):
             )
 
         assert self.runner.run(replay()) == 1
-        self._learn([to], event_id=event_id, due_at=self.now)
+        about = about_of(source, key)
+        self._learn([to], event_id=event_id, about=about, replay=True)
+
+    @rule(
+        destination=st.sampled_from(DESTINATIONS),
+        on_dead=st.sampled_from([None, "skip", "block"]),
+    )
+    def keep_order(self, destination: str, on_dead: OnDead | None) -> None:
+        self._keep_order(destination, on_dead)
+
+    def _keep_order(self, destination: str, on_dead: OnDead | None) -> None:
+        self.runner.run(self.store.keep_order({destination: on_dead}))
+        if self.model.ordered.get(destination) != on_dead:
+            self.model.keep_order(destination, on_dead)
 
     @rule(destination=st.sampled_from(DESTINATIONS), on=st.booleans())
     def pause_or_resume(self, destination: str, on: bool) -> None:
@@ -336,15 +439,31 @@ class Stores(RuleBasedStateMachine):
 
     # -- steps
 
-    def _learn(self, to: list[str], *, event_id: str, due_at: datetime) -> None:
+    def _is_in_order(self, one: Expected) -> None:
+        """The promise itself, whatever the model thinks of lines."""
+        on_dead = self.model.ordered.get(one.destination)
+        if on_dead is None:
+            return
+        same = [d for d in self.model.to(one.destination) if d.about == one.about]
+        assert not any(d.held for d in same)
+        if one.line is None or one.line[1]:
+            return
+        earlier = [d for d in same if d.id < one.id and d.line == one.line]
+        assert [d.status for d in earlier] == []
+
+    def _learn(
+        self, to: list[str], *, event_id: str, about: About, replay: bool
+    ) -> None:
         """The new deliveries' ids; that there are as many as decided is the point."""
         found = self.runner.run(deliveries(self.store))
         new = [one for one in found if one.id not in self.model.deliveries]
         assert sorted(one.destination for one in new) == sorted(to)
         for one in new:
-            self.model.deliveries[one.id] = Expected(
-                one.id, event_id, one.destination, due_at
+            expected = Expected(
+                one.id, event_id, one.destination, about, self.now, replay=replay
             )
+            self.model.deliveries[one.id] = expected
+            self.model.stand(expected, beside=replay)
 
     def _some(self, which: list[int]) -> list[Expected]:
         every = list(self.model.deliveries.values())
@@ -358,8 +477,8 @@ class SqliteStores(Stores):
 
 TestSqliteStores = SqliteStores.TestCase
 TestSqliteStores.settings = settings(
-    max_examples=40,
-    stateful_step_count=40,
+    max_examples=60,
+    stateful_step_count=50,
     deadline=None,
     print_blob=True,
     # Making a failure smaller takes minutes; add Phase.shrink when there is one.

@@ -20,12 +20,14 @@ from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations
 from receiver.stores.sqlite.reader import connect
 from tests.stores.making import (
     ALL_EVENTS,
+    NOW,
     accepted,
     assert_adds_up,
     claim,
     decision,
     event,
     record,
+    seconds,
 )
 
 
@@ -234,6 +236,57 @@ def test_the_migrations_are_part_of_the_package():
     folder = resources.files("receiver") / "stores" / "migrations" / "sqlite"
 
     assert {file.name for file in folder.iterdir()} >= {"0001_initial.sql"}
+
+
+RELEASED = sorted((Path(__file__).parent / "released").glob("*.sql"))
+
+
+def release(path: Path, script: Path) -> None:
+    """A store's file as an earlier version left it."""
+    connection = sqlite3.connect(path)
+    connection.executescript(script.read_text())
+    connection.close()
+
+
+@pytest.mark.parametrize("script", RELEASED, ids=lambda script: script.stem)
+async def test_what_an_earlier_version_kept_is_all_there_and_is_delivered_in_order(
+    path: Path, script: Path
+):
+    release(path, script)
+
+    opened = await SqliteStore.open(path)
+    before = await opened.ledger()
+    await opened.keep_order({"crm": "skip", "ops": None})
+    added = await opened.add(event(subject="bat_1"), decision("crm"), {})
+    later = NOW + seconds(3_600)
+    order: dict[str, list[str]] = {}
+    while found := (await claim(opened, now=later)).claims:
+        assert len({one.event.subject for one in found}) == len(found)
+        for one in found:
+            line = "beside" if one.delivery.replay_id else one.event.subject
+            order.setdefault(line, []).append(one.event.key)
+            assert await record(opened, one)
+
+    assert sum(tally.decided for tally in before) == 13
+    assert [tally.difference for tally in before] == [0, 0]
+    assert (order["bat_1"][:2], order["bat_2"]) == (["k2", "k3"], ["k4", "k5"])
+    assert len(order["bat_1"]) == 3
+    assert order["beside"] == ["k0"]
+    assert added.created
+    assert not (await opened.add(event("k5"), decision("crm"), {})).created
+    assert len((await claim(opened, "ops", now=later)).claims) == 6
+    await assert_adds_up(opened)
+    await opened.close()
+
+
+@pytest.mark.parametrize("script", RELEASED, ids=lambda script: script.stem)
+async def test_a_reader_says_what_brings_an_earlier_file_up_to_date(
+    path: Path, script: Path
+):
+    release(path, script)
+
+    with pytest.raises(StoreUnusable, match=r"earlier version.*receiver serve"):
+        await open_reader(f"sqlite:///{path}")
 
 
 # -- one owner

@@ -25,6 +25,7 @@ from receiver.models import (
     Claim,
     Decision,
     Event,
+    OnDead,
     Rejection,
     Scalar,
     Step,
@@ -32,9 +33,10 @@ from receiver.models import (
 )
 from receiver.offload import beside
 from receiver.stores import Added, Claimed, Queue
-from receiver.stores.sqlite import reads, writes
+from receiver.stores.sqlite import lines, reads, writes
 from receiver.stores.sqlite.bodies import Packed, body_hash, pack
-from receiver.stores.sqlite.claims import Claims, RecentEvents, fitting
+from receiver.stores.sqlite.claims import RecentEvents
+from receiver.stores.sqlite.due import DueNow
 from receiver.stores.sqlite.errors import translated
 from receiver.stores.sqlite.group import GroupCommit, Operation, Then
 from receiver.stores.sqlite.guard import FileGuard, create_privately
@@ -44,10 +46,7 @@ from receiver.stores.sqlite.names import add_decisions, add_names
 from receiver.stores.sqlite.reader import SqliteReader, connect
 from receiver.stores.sqlite.rows import (
     CARRIED,
-    DELIVERY_COLUMNS,
     STATE_NUMBERS,
-    Row,
-    delivery_from_row,
     headers_to_text,
     in_milliseconds,
     to_json,
@@ -77,9 +76,10 @@ class SqliteStore(SqliteReader):
         self._writer = writer
         self._due = due
         self._ids = ids.IdSource()
-        self._claims = Claims()
-        self._claiming: dict[int, asyncio.Lock] = {}
         self._recent = RecentEvents(CACHED_EVENT_BYTES)
+        self._due_now = DueNow(due, self._recent, self._names, self._known)
+        self._claims = self._due_now.claims
+        self._order: dict[int, OnDead] = {}
         self._pending: dict[int, int] = {}
         self._guard = guard
 
@@ -99,6 +99,7 @@ class SqliteStore(SqliteReader):
                 create_privately(path)
                 connections.append(writer := await connect(path, "rw"))
                 await migrate(writer)
+                await lines.teach(writer)
                 await writer.execute("PRAGMA synchronous = FULL")
                 await writer.execute_fetchall(
                     f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"
@@ -121,6 +122,8 @@ class SqliteStore(SqliteReader):
     async def _start(self) -> None:
         await self._names.load(self._reader)
         self._pending = await reads.pending(self._reader)
+        self._order = await lines.ordered(self._reader)
+        self._due_now.ordered |= self._order.keys()
         for table in ("events", "deliveries", "replays", "rejections"):
             rows = await self._due.execute_fetchall(f"SELECT max(id) FROM {table}")
             self._ids.advance(next(iter(rows))[0] or 0)
@@ -155,7 +158,7 @@ class SqliteStore(SqliteReader):
 
         def then(added: Added) -> None:
             if added.created:
-                for _, _, destination, _ in item.deliveries:
+                for _, _, destination, _, _ in item.deliveries:
                     self._count(destination, 1)
                 self._recent.put(item.id, in_milliseconds(event, added.event_id))
 
@@ -196,9 +199,11 @@ class SqliteStore(SqliteReader):
             packed.codec,
             packed.body,
         )
+        ordered = self._due_now.ordered
+        line = lines.line_of(row[1], event.subject) if ordered else None
         deliveries = [
-            (number + 1 + i, number, numbers[name], received_at)
-            for i, name in enumerate(decision.destinations)
+            (number + 1 + i, number, to, received_at, line if to in ordered else None)
+            for i, to in enumerate([numbers[name] for name in decision.destinations])
         ]
         return writes.NewEvent(
             number,
@@ -253,65 +258,21 @@ class SqliteStore(SqliteReader):
         limit: int,
         max_bytes: int,
         lease_s: float,
+        by_hand: bool = False,
     ) -> Claimed:
         number = self._names.numbers.get(destination)
         if number is None:
             return Claimed((), None)
-        # One look at a time: what is recorded while we look must not be taken again.
-        async with self._claiming.setdefault(number, asyncio.Lock()), translated():
-            held = self._claims.held(number)
-            rows = await self._due_rows(number, now, limit + len(held) + 1)
-            free = [row for row in rows if row[0] not in held]
-            chosen = fitting(free[:limit], max_bytes)
-            tokens = [
-                self._claims.take(number, row[0], owner, lease_s, manual=row[8])
-                for row in chosen
-            ]
-            try:
-                events = await self._events_of(chosen)
-                more = len(chosen) < len(free)  # more is due than fits
-                next_due = now if more else await self._next_due(number, now)
-            except BaseException:
-                for row, token in zip(chosen, tokens, strict=True):
-                    self._claims.end(number, row[0], token)
-                raise
-        return Claimed(
-            [
-                Claim(token, delivery_from_row(row, self._names.names), events[row[1]])
-                for token, row in zip(tokens, chosen, strict=True)
-                if row[1] in events  # one that cannot be read must not hold up the rest
-            ],
-            next_due,
-        )
-
-    async def _due_rows(self, destination: int, now: datetime, limit: int) -> list[Row]:
-        rows = await self._due.execute_fetchall(
-            f"SELECT {DELIVERY_COLUMNS}, e.bytes FROM deliveries d"
-            " INDEXED BY deliveries_due JOIN events e ON e.id = d.event_id"
-            " WHERE d.status = 0 AND d.destination_id = ? AND d.due_at <= ?"
-            " ORDER BY d.due_at, d.id LIMIT ?",
-            (destination, to_ms(now), limit),
-        )
-        return list(rows)
-
-    async def _next_due(self, destination: int, after: datetime) -> datetime | None:
-        rows = await self._due.execute_fetchall(
-            "SELECT min(due_at) FROM deliveries INDEXED BY deliveries_due"
-            " WHERE status = 0 AND destination_id = ? AND due_at > ?",
-            (destination, to_ms(after)),
-        )
-        due_at = next(iter(rows))[0]
-        return None if due_at is None else clock.from_ms(due_at)
-
-    async def _events_of(self, rows: Sequence[Row]) -> dict[int, Event]:
-        found = {row[1]: self._recent.get(row[1]) for row in rows}
-        missing = [number for number, event in found.items() if event is None]
-        if missing:
-            read = await reads.events_by_number(self._due, self._known, missing)
-            for number, stored in read.items():
-                self._recent.put(number, stored.event)
-                found[number] = stored.event
-        return {number: event for number, event in found.items() if event}
+        async with translated():
+            return await self._due_now.claim(
+                number,
+                owner=owner,
+                now=now,
+                limit=limit,
+                max_bytes=max_bytes,
+                lease_s=lease_s,
+                by_hand=by_hand,
+            )
 
     async def record(self, claim: Claim, attempt: Attempt, step: Step) -> bool:
         delivery = ids.number("dlv", claim.delivery.id)
@@ -343,19 +304,32 @@ class SqliteStore(SqliteReader):
     async def forget_claims(self, owner: str) -> None:
         self._claims.forget(owner)
 
+    async def keep_order(self, wanted: Mapping[str, OnDead | None]) -> None:
+        kept = {self._names.names[to]: on_dead for to, on_dead in self._order.items()}
+        changed = [name for name in wanted if wanted[name] != kept.get(name)]
+        if not changed:
+            return
+        await self._know_names(*changed)
+        numbers = self._names.numbers
+        item: dict[int, OnDead | None] = {numbers[n]: wanted[n] for n in changed}
+        async with self._due_now.reordered(item):
+            await self._write(lines.keep_order, item)
+            order: dict[int, OnDead | None] = {**self._order, **item}
+            self._order = {to: on_dead for to, on_dead in order.items() if on_dead}
+
     # -- mending
 
     async def retry(self, deliveries: Sequence[str], now: datetime) -> int:
         def then(changed: writes.Changed) -> None:
-            for _, destination, status in changed.rows:
-                self._count(destination, 1 if status else 0)
+            for row in changed.rows:
+                self._count(row.destination, 1 if row.status else 0)
 
         return await self._change(writes.retry, deliveries, now, then)
 
     async def cancel(self, deliveries: Sequence[str], now: datetime) -> int:
         def then(changed: writes.Changed) -> None:
-            for _, destination, status in changed.rows:
-                self._count(destination, 0 if status else -1)
+            for row in changed.rows:
+                self._count(row.destination, 0 if row.status else -1)
 
         return await self._change(writes.cancel, deliveries, now, then)
 
@@ -389,35 +363,33 @@ class SqliteStore(SqliteReader):
             return 0
         await self._know_names(*{destination for _, destination, _ in wanted})
         events = {ids.number("evt", event) for event, _, _ in wanted}
-        sources = await self._sources_of(sorted(events))
+        about = await self._about(sorted(events))
         first = self._ids.take(now, len(wanted))
-        rows = [
-            (
-                first + i,
-                ids.number("evt", event),
-                self._names.numbers[destination],
-                sources[ids.number("evt", event)],
-                to_ms(due),
-            )
-            for i, (event, destination, due) in enumerate(wanted)
-        ]
+        rows: list[writes.Replayed] = []
+        for i, (event_id, name, due) in enumerate(wanted):
+            event, to = ids.number("evt", event_id), self._names.numbers[name]
+            source, subject = about[event]
+            in_line = to in self._due_now.ordered
+            line = lines.line_of(source, subject) | lines.BY_HAND if in_line else None
+            rows.append(writes.Replayed(first + i, event, to, source, to_ms(due), line))
 
         def then(_added: int) -> None:
-            for _, _, destination, _, _ in rows:
-                self._count(destination, 1)
+            for row in rows:
+                self._count(row.destination, 1)
 
         item = writes.NewReplayed(ids.number("rpl", replay_id), as_new, rows)
         added: int = await self._write(writes.add_replayed, item, len(rows) * 64, then)
         return added
 
-    async def _sources_of(self, events: Sequence[int]) -> dict[int, int]:
-        found: dict[int, int] = {}
+    async def _about(self, events: Sequence[int]) -> dict[int, tuple[int, str]]:
+        """Each event's source and subject."""
+        found: dict[int, tuple[int, str]] = {}
         for start in range(0, len(events), 500):
             chunk = events[start : start + 500]
             marks = ", ".join("?" * len(chunk))
-            sql = f"SELECT id, source_id FROM events WHERE id IN ({marks})"
+            sql = f"SELECT id, source_id, subject FROM events WHERE id IN ({marks})"
             found |= {
-                row[0]: row[1]
+                row[0]: (row[1], row[2])
                 for row in await self._reader.execute_fetchall(sql, chunk)
             }
         for event in events:

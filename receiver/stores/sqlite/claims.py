@@ -13,6 +13,9 @@ from receiver import clock
 from receiver.models import Event
 from receiver.stores.sqlite.rows import Row
 
+About = tuple[int, str]
+"""The source and subject of an event."""
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -22,6 +25,7 @@ class Held:
     owner: str
     until: float
     manual: int
+    about: About
 
 
 class Claims:
@@ -31,24 +35,34 @@ class Claims:
         self._held: dict[int, dict[int, Held]] = {}
         self._last_token = 0
 
-    def held(self, destination: int) -> set[int]:
-        """The deliveries of a destination that are claimed; ended ones are dropped."""
+    def held(self, destination: int) -> dict[int, About]:
+        """
+        The deliveries of a destination that are claimed, and what they are about;
+        ended ones are dropped.
+        """
         held = self._held.get(destination)
         if not held:
-            return set()
+            return {}
         now = clock.monotonic()
         for delivery in [d for d, claim in held.items() if claim.until <= now]:
             del held[delivery]
-        return set(held)
+        return {delivery: claim.about for delivery, claim in held.items()}
 
     def take(
-        self, destination: int, delivery: int, owner: str, lease_s: float, manual: int
+        self,
+        destination: int,
+        delivery: int,
+        owner: str,
+        lease_s: float,
+        *,
+        manual: int,
+        about: About,
     ) -> int:
         """Claim a delivery that is not held; returns the token."""
         self._last_token += 1
         until = clock.monotonic() + lease_s
         held = self._held.setdefault(destination, {})
-        held[delivery] = Held(self._last_token, owner, until, manual)
+        held[delivery] = Held(self._last_token, owner, until, manual, about)
         return self._last_token
 
     def find(self, destination: int, delivery: int, token: int) -> Held | None:

@@ -19,7 +19,7 @@ from receiver.stores import (
 )
 from receiver.stores.sqlite import reads
 from receiver.stores.sqlite.errors import translated
-from receiver.stores.sqlite.migrate import check
+from receiver.stores.sqlite.migrate import check, migrations
 from receiver.stores.sqlite.names import Names
 
 BUSY_TIMEOUT_S = 2.0
@@ -53,8 +53,14 @@ class SqliteReader:
         async with translated():
             reader = await connect(path, "ro")
             try:
-                if await check(reader) == 0:
+                version = await check(reader)
+                if version == 0:
                     raise StoreUnusable(f"{path} is empty; start with: receiver serve")
+                if version < migrations()[-1][0]:
+                    raise StoreUnusable(
+                        f"{path} was written by an earlier version; it is brought up "
+                        "to date when this version's server starts: receiver serve"
+                    )
             except BaseException:
                 await reader.close()
                 raise

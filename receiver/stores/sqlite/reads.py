@@ -288,14 +288,24 @@ async def _queue(
         " WHERE destination_id = ? AND status = 0 AND attempts > 0",
         (destination,),
     )
+    [(blocking,)] = await db.execute_fetchall(
+        "SELECT min(id) FROM deliveries INDEXED BY deliveries_blocking"
+        " WHERE destination_id = ? AND line IS NOT NULL AND status = 2",
+        (destination,),
+    )
     fresh = await _oldest_fresh(db, destination)
     oldest = min((n for n in (failing, fresh) if n is not None), default=None)
     return Queue(
         name,
         count,
         ids.made_at(oldest) if oldest is not None else None,
-        ids.public("dlv", failing) if failing is not None else None,
+        _delivery_id(failing),
+        _delivery_id(blocking),
     )
+
+
+def _delivery_id(number: int | None) -> str | None:
+    return None if number is None else ids.public("dlv", number)
 
 
 async def _oldest_fresh(db: aiosqlite.Connection, destination: int) -> int | None:

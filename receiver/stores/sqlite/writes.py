@@ -8,7 +8,7 @@ cannot change before they write.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiosqlite
 
@@ -16,6 +16,7 @@ from receiver import ids
 from receiver.clock import to_ms
 from receiver.models import Attempt, Status, Step, Trigger
 from receiver.stores import Added
+from receiver.stores.sqlite import lines
 from receiver.stores.sqlite.rows import RESULT_NUMBERS, STATUS_NUMBERS
 
 T = TypeVar("T")
@@ -29,16 +30,28 @@ KEPT_REJECTIONS = (
 
 KEPT_VARIANTS = 10
 
+_INSERT_DELIVERY = (
+    "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, 0, ?4, 0, NULL, 0, NULL, NULL, NULL,"
+    f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
+)
+_INSERT_REPLAYED = (
+    "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, 0, ?4, 0, NULL, 0, NULL, ?6, ?7,"
+    f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event about to be added: its row, its key, and its deliveries' rows."""
+    """
+    An event about to be added: its row, its key, and its deliveries as (id, event,
+    destination, due, line).
+    """
 
     id: int
     key_hash: bytes
     body_hash: bytes
     row: tuple[Any, ...]
-    deliveries: Sequence[tuple[int, int, int, int]]
+    deliveries: Sequence[tuple[int, int, int, int, int | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +64,41 @@ class NewRecord:
     step: Step
 
 
+class Replayed(NamedTuple):
+    """A new delivery of a stored event."""
+
+    id: int
+    event: int
+    destination: int
+    source: int
+    due_at: int
+    line: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class NewReplayed:
-    """New deliveries of one replay: (id, event, destination, source, due) each."""
+    """New deliveries of one replay."""
 
     replay: int
     as_new: bool
-    rows: Sequence[tuple[int, int, int, int, int]]
+    rows: Sequence[Replayed]
+
+
+class Standing(NamedTuple):
+    """A delivery as it was before it is changed."""
+
+    id: int
+    destination: int
+    status: int
+    manual: int
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Deliveries as (id, destination, status before), or those there are not."""
+    """Deliveries that were changed, as they were before; or those there are not."""
 
-    rows: Sequence[tuple[int, int, int]]
+    rows: Sequence[Standing]
     missing: Sequence[int]
 
 
@@ -112,7 +146,7 @@ async def _insert_events(
         [(item.key_hash, item.id, item.body_hash) for item in created],
     )
     await connection.executemany(
-        "INSERT INTO deliveries VALUES (?, ?, ?, 0, 0, ?, 0, NULL, 0, NULL, NULL, NULL, NULL)",
+        _INSERT_DELIVERY,
         [row for item in created for row in item.deliveries],
     )
 
@@ -163,13 +197,14 @@ async def rejections_accepted(
 async def record_attempts(
     connection: aiosqlite.Connection, items: Sequence[NewRecord]
 ) -> Sequence[bool]:
-    """Results: whether the delivery stopped being pending by this."""
+    """For each, whether it settled its delivery."""
     await connection.executemany(
         f"INSERT INTO attempts VALUES ({_marks(9)})",
         [_attempt_row(item) for item in items],
     )
-    now = {row[0]: row for row in await _standing(connection, items)}
-    applied = [_applies(item, *now[item.delivery][1:]) for item in items]
+    found = await _standing(connection, [item.delivery for item in items])
+    now = {row.id: row for row in found}
+    applied = [_applies(item, now[item.delivery]) for item in items]
     await connection.executemany(
         "UPDATE deliveries SET attempts = ?, progress = coalesce(?, progress),"
         " status = ?, due_at = ?, settled_at = ?, round_attempts = round_attempts + 1,"
@@ -184,27 +219,43 @@ async def record_attempts(
             if not yes
         ],
     )
-    return [
+    settled = [
         yes and item.step.status is not Status.PENDING
         for item, yes in zip(items, applied, strict=True)
     ]
+    await lines.leave(
+        connection,
+        _in_lines(
+            now[item.delivery] for item, yes in zip(items, settled, strict=True) if yes
+        ),
+    )
+    return settled
 
 
 async def _standing(
-    connection: aiosqlite.Connection, items: Sequence[NewRecord]
-) -> list[tuple[int, int, int]]:
-    found: list[tuple[int, int, int]] = []
-    for start in range(0, len(items), 256):
-        chunk = _padded([item.delivery for item in items[start : start + 256]])
+    connection: aiosqlite.Connection, deliveries: Sequence[int]
+) -> list[Standing]:
+    """The deliveries as they are; those that do not exist are left out."""
+    found: list[Standing] = []
+    for start in range(0, len(deliveries), 256):
+        chunk = _padded(list(deliveries[start : start + 256]))
         rows = await connection.execute_fetchall(
-            f"SELECT id, status, manual FROM deliveries WHERE id IN ({_marks(len(chunk))})",
+            "SELECT id, destination_id, status, manual, line FROM deliveries"
+            f" WHERE id IN ({_marks(len(chunk))})",
             chunk,
         )
-        found += [(row[0], row[1], row[2]) for row in rows]
+        found += [Standing(*row) for row in rows]
     return found
 
 
-def _applies(item: NewRecord, status: int, manual: int) -> bool:
+def _in_lines(rows: Iterable[Standing]) -> list[tuple[int, lines.Line]]:
+    """Those of the deliveries that stand in a line, and in which."""
+    return [
+        (row.id, (row.destination, row.line)) for row in rows if row.line is not None
+    ]
+
+
+def _applies(item: NewRecord, now: Standing) -> bool:
     """
     Whether the step follows, or something else happened since the claim that wins.
 
@@ -212,7 +263,7 @@ def _applies(item: NewRecord, status: int, manual: int) -> bool:
     begins, unless the delivery succeeded.
     """
     delivered = item.step.status is Status.DELIVERED
-    return status == 0 and (delivered or manual <= item.manual)
+    return now.status == 0 and (delivered or now.manual <= item.manual)
 
 
 def _attempt_row(item: NewRecord) -> tuple[Any, ...]:
@@ -253,7 +304,13 @@ async def retry(
         await connection.executemany(
             "UPDATE deliveries SET status = 0, due_at = ?, manual = manual + 1,"
             " round_attempts = 0, round_started = ?, settled_at = NULL WHERE id = ?",
-            [(now, now, delivery) for delivery, _, _ in changed],
+            [(now, now, row.id) for row in changed],
+        )
+        dead = [row for row in changed if row.status == 2]
+        await lines.come_back(
+            connection,
+            [line for _, line in _in_lines(dead)],
+            [row.id for row in dead if row.line is None],
         )
         results.append(Changed(changed, missing))
     return results
@@ -268,30 +325,23 @@ async def cancel(
         changed, missing = await _changeable(connection, deliveries)
         await connection.executemany(
             "UPDATE deliveries SET status = 3, settled_at = ?, manual = 0 WHERE id = ?",
-            [(now, delivery) for delivery, _, _ in changed],
+            [(now, row.id) for row in changed],
         )
+        await lines.leave(connection, _in_lines(changed))
         results.append(Changed(changed, missing))
     return results
 
 
 async def _changeable(
     connection: aiosqlite.Connection, deliveries: Sequence[int]
-) -> tuple[list[tuple[int, int, int]], list[int]]:
+) -> tuple[list[Standing], list[int]]:
     """Those pending or dead, and those that do not exist: then none may change."""
-    found: list[tuple[int, int, int]] = []
-    for start in range(0, len(deliveries), 500):
-        chunk = deliveries[start : start + 500]
-        rows = await connection.execute_fetchall(
-            "SELECT id, destination_id, status FROM deliveries"
-            f" WHERE id IN ({_marks(len(chunk))})",
-            chunk,
-        )
-        found += [(row[0], row[1], row[2]) for row in rows]
-    there = {delivery for delivery, _, _ in found}
+    found = await _standing(connection, deliveries)
+    there = {row.id for row in found}
     missing = [delivery for delivery in deliveries if delivery not in there]
     if missing:
         return [], missing
-    return [row for row in found if row[2] in (0, 2)], []
+    return [row for row in found if row.status in (0, 2)], []
 
 
 async def add_replays(
@@ -306,30 +356,26 @@ async def add_replayed(
 ) -> Sequence[int]:
     for item in items:
         await connection.executemany(
-            "INSERT INTO deliveries"
-            " VALUES (?, ?, ?, 0, 0, ?, 0, NULL, 0, NULL, ?, ?, NULL)",
+            _INSERT_REPLAYED,
             [
                 (
-                    delivery,
-                    event,
-                    destination,
-                    due,
+                    row.id,
+                    row.event,
+                    row.destination,
+                    row.due_at,
+                    row.line,
                     item.replay,
-                    _sent_as(item, delivery),
+                    row.id if item.as_new else None,
                 )
-                for delivery, event, destination, _, due in item.rows
+                for row in item.rows
             ],
         )
         await connection.executemany(
             "INSERT INTO replayed VALUES (?, ?, ?, 1)"
             " ON CONFLICT DO UPDATE SET deliveries = deliveries + 1",
-            [(item.replay, source, dest) for _, _, dest, source, _ in item.rows],
+            [(item.replay, row.source, row.destination) for row in item.rows],
         )
     return [len(item.rows) for item in items]
-
-
-def _sent_as(item: NewReplayed, delivery: int) -> int | None:
-    return delivery if item.as_new else None
 
 
 async def pause(

@@ -1,0 +1,170 @@
+"""
+Lines: whose turn it is where a destination gets each subject in order.
+
+A delivery to such a destination stands in a line until it is settled, and one of each
+line has the turn.  Only who has the turn is ever claimed, so those behind it cost
+nothing, however many they are.  A subject has two lines: what was accepted, and beside
+it what somebody asked for by hand: replays, and dead deliveries that are tried again.
+Where a dead delivery blocks it stays in the first line and nobody gets the turn.
+
+All of this is in the file and changes in the transaction that settles or adds a
+delivery.  Like the other operations these run on the one writing connection only.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
+
+import aiosqlite
+
+from receiver.models import OnDead
+
+Line = tuple[int, int]
+"""A destination, and a line of its."""
+
+BY_HAND = 1
+
+ITS_TURN = (
+    "CASE WHEN ?{line} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM deliveries"
+    " INDEXED BY deliveries_line WHERE destination_id = ?{destination} AND line = ?{line}) THEN 1 END"
+)
+"""Whether a delivery about to be inserted has the turn: its line is empty."""
+
+_NEXT = (
+    "UPDATE deliveries SET turn = 1 WHERE status = 0 AND id = (SELECT min(id)"
+    " FROM deliveries INDEXED BY deliveries_line"
+    " WHERE destination_id = ?1 AND line = ?2 AND turn IS NULL)"
+    " AND NOT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_line"
+    " WHERE destination_id = ?1 AND line = ?2 AND turn = 1)"
+)
+_LEAVE = (
+    "UPDATE deliveries SET turn = NULL, line = CASE WHEN status = 2 AND line & 1 = 0"
+    " AND destination_id IN (SELECT destination_id FROM ordered WHERE block)"
+    " THEN line END WHERE id = ?"
+)
+_JOIN = (
+    "UPDATE deliveries SET line = (SELECT line_of(e.source_id, e.subject) | 1"
+    " FROM events e WHERE e.id = event_id) WHERE id = ?"
+    " AND destination_id IN (SELECT destination_id FROM ordered)"
+)
+_LINE_UP = (
+    "UPDATE deliveries SET turn = NULL, line = (SELECT line_of(e.source_id, e.subject)"
+    " | (replay_id IS NOT NULL) FROM events e WHERE e.id = event_id)"
+    " WHERE destination_id = ? AND status = 0"
+)
+_FIRST_OF_EACH = (
+    "UPDATE deliveries SET turn = 1 WHERE id IN (SELECT min(id) FROM deliveries"
+    " WHERE destination_id = ? AND line IS NOT NULL GROUP BY line)"
+)
+_DISPERSE = (
+    "UPDATE deliveries SET line = NULL, turn = NULL"
+    " WHERE destination_id = ? AND line IS NOT NULL"
+)
+_BLOCKED = (
+    "SELECT DISTINCT destination_id, line FROM deliveries INDEXED BY"
+    " deliveries_blocking WHERE destination_id = ? AND line IS NOT NULL AND status = 2"
+)
+_UNBLOCK = (
+    "UPDATE deliveries INDEXED BY deliveries_blocking SET line = NULL"
+    " WHERE destination_id = ? AND line IS NOT NULL AND status = 2"
+)
+
+
+def line_of(source: int, subject: str) -> int:
+    """
+    The line of what was accepted for a subject; the one beside it is this | BY_HAND.
+
+    Two subjects in one line, should that ever be, only wait for each other.
+    """
+    text = f"{source}\0{subject}".encode(errors="surrogatepass")
+    digest = blake2b(text, digest_size=8).digest()
+    return int.from_bytes(digest, signed=True) & ~BY_HAND
+
+
+async def teach(connection: aiosqlite.Connection) -> None:
+    """Make `line_of` known to the connection that writes."""
+    await connection.create_function("line_of", 2, line_of, deterministic=True)
+
+
+async def leave(
+    connection: aiosqlite.Connection, settled: Sequence[tuple[int, Line]]
+) -> None:
+    """Deliveries that stood in lines were settled: the next ones have the turn."""
+    if settled:
+        await connection.executemany(_LEAVE, [(delivery,) for delivery, _ in settled])
+        await _give_turn(connection, [line for _, line in settled])
+
+
+async def come_back(
+    connection: aiosqlite.Connection,
+    blocking: Iterable[Line],
+    dead: Sequence[int],
+) -> None:
+    """
+    Dead deliveries are tried again: those that block stand in their lines already,
+    the others now stand beside them.
+    """
+    lines = set(blocking)
+    if dead:
+        await connection.executemany(_JOIN, [(delivery,) for delivery in dead])
+        marks = ", ".join("?" * len(dead))
+        rows = await connection.execute_fetchall(
+            "SELECT DISTINCT destination_id, line FROM deliveries"
+            f" WHERE id IN ({marks}) AND line IS NOT NULL",
+            dead,
+        )
+        lines |= {(row[0], row[1]) for row in rows}
+    await _give_turn(connection, lines)
+
+
+async def _give_turn(connection: aiosqlite.Connection, lines: Iterable[Line]) -> None:
+    await connection.executemany(_NEXT, list(dict.fromkeys(lines)))
+
+
+async def keep_order(
+    connection: aiosqlite.Connection, items: Sequence[Mapping[int, OnDead | None]]
+) -> Sequence[None]:
+    """Items say which destinations are ordered from now on, and which are not."""
+    for item in items:
+        before = await ordered(connection)
+        for destination, on_dead in item.items():
+            if on_dead == before.get(destination):
+                continue
+            if on_dead is None:
+                await _end(connection, destination)
+            else:
+                await _begin(connection, destination, on_dead, before.get(destination))
+    return [None] * len(items)
+
+
+async def ordered(connection: aiosqlite.Connection) -> dict[int, OnDead]:
+    """The destinations whose deliveries stand in lines."""
+    rows = await connection.execute_fetchall(
+        "SELECT destination_id, block FROM ordered"
+    )
+    return {row[0]: "block" if row[1] else "skip" for row in rows}
+
+
+async def _begin(
+    connection: aiosqlite.Connection,
+    destination: int,
+    on_dead: OnDead,
+    before: OnDead | None,
+) -> None:
+    await connection.execute(
+        "INSERT INTO ordered VALUES (?1, ?2) ON CONFLICT DO UPDATE SET block = ?2",
+        (destination, on_dead == "block"),
+    )
+    if before is None:
+        await connection.execute(_LINE_UP, (destination,))
+        await connection.execute(_FIRST_OF_EACH, (destination,))
+    elif on_dead == "skip":
+        rows = await connection.execute_fetchall(_BLOCKED, (destination,))
+        await connection.execute(_UNBLOCK, (destination,))
+        await _give_turn(connection, [(row[0], row[1]) for row in rows])
+
+
+async def _end(connection: aiosqlite.Connection, destination: int) -> None:
+    await connection.execute(
+        "DELETE FROM ordered WHERE destination_id = ?", (destination,)
+    )
+    await connection.execute(_DISPERSE, (destination,))
