@@ -68,16 +68,9 @@ class App:
         self.watcher = Watcher(settings, store, self.alerts, self.senders.read)
         self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
-        pauses_changed = self.dispatcher.pauses_changed
         again = self.intake.accept_again
         self.api = Api(
-            settings,
-            store,
-            wake,
-            pauses_changed,
-            self.senders.read,
-            again,
-            self.alerts,
+            settings, store, self.dispatcher, self.senders.read, again, self.alerts
         )
         self.web: ASGIApp = create_app(self.hooks, self.health)
 

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 
 from receiver.delivery import ReadEvent
 from receiver.destinations import Destination
-from receiver.lane import Lane, Recorder
+from receiver.lane import Lane
 from receiver.metrics import Metrics
-from receiver.models import Pause
+from receiver.models import HeldBack, Pause
+from receiver.recorder import Recorder
 from receiver.settings import DestinationSettings
 from receiver.stores import Store
 
@@ -80,6 +81,13 @@ class Dispatcher:
             if lane is not None:
                 lane.wake()
 
+    def retried(self, destinations: Iterable[str]) -> None:
+        """Somebody asked for an attempt: made also where the breaker is open."""
+        for name in destinations:
+            lane = self._lanes.get(name)
+            if lane is not None:
+                lane.wake(by_hand=True)
+
     async def pauses_changed(self) -> None:
         """
         Somebody paused or resumed a destination.
@@ -96,6 +104,11 @@ class Dispatcher:
     def paused(self) -> Mapping[str, bool]:
         """Which destinations are given nothing now."""
         return {name: lane.paused for name, lane in self._lanes.items()}
+
+    def held_back(self) -> Mapping[str, HeldBack]:
+        """Which destinations are given next to nothing now, and why."""
+        found = {name: lane.held_back() for name, lane in self._lanes.items()}
+        return {name: held for name, held in found.items() if held is not None}
 
     def problem(self) -> str:
         """Why nothing is being delivered at all; empty if it is."""

@@ -1,92 +1,44 @@
 """
 A lane: everything due for one destination, claimed, attempted and recorded.
 
-    claim -> wait for a slot -> attempt -> decide what follows -> record
+    claim -> wait until it may begin -> attempt -> decide what follows -> record
 
 An attempt can be cut off, and is then given back; an outcome, once there is one, is
-written down for as long as that takes.
+written down for as long as that takes.  What is claimed and may not begin soon, for
+the destination is paused or does not answer, is given back as well.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from receiver import clock, delivery, logs
 from receiver.delivery import ReadEvent
 from receiver.destinations import Destination
-from receiver.errors import StoreError, Unwritable
+from receiver.errors import StoreError
+from receiver.gate import Gate
 from receiver.metrics import Metrics
-from receiver.models import Attempt, Claim, Pause, Status, Step
+from receiver.models import Attempt, Claim, HeldBack, Pause, Status, Step
+from receiver.recorder import STORE_TROUBLE_S, Recorder
 from receiver.retry import next_step
 from receiver.settings import DestinationSettings
 from receiver.stores import Store
 
 AHEAD = 2
-"""How many times its concurrency a lane claims, so that it never waits for a read;
-it claims again when no more than its concurrency is left."""
+"""How many times what may run at a time a lane claims, so that it never waits for a
+read; it claims again when no more than what may run at a time is left."""
+
+HORIZON_S = 2.0
+"""What may not begin within this time is not claimed yet."""
 
 MAX_CLAIMED_BYTES = 16 * 1024 * 1024
 LONGEST_SLEEP_S = 60.0
-STORE_TROUBLE_S = 0.5
 LEASE_MARGIN_S = 60.0
 RECORD_GRACE_S = 5.0
 """How long a stop waits for outcomes that the store does not take."""
-
-
-class Recorder:
-    """
-    Writes outcomes down, for as long as it takes; shared by all lanes.
-
-    While one cannot be written nothing new may be claimed (`clear` is not set): what
-    was done and not noted would be done again.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._stuck = 0
-        self.clear = asyncio.Event()
-        self.clear.set()
-
-    async def record(self, claim: Claim, attempt: Attempt, step: Step) -> bool:
-        """False if the claim was not ours any more, or the outcome can never be kept."""
-        try:
-            return await self._for_as_long_as_it_takes(
-                lambda: self._store.record(claim, attempt, step)
-            )
-        except Unwritable as error:  # the claim runs out, and it is tried again
-            logs.get().error("outcome.lost", id=claim.delivery.id, error=str(error))
-            return False
-
-    async def pause(self, destination: str, reason: str, now: datetime) -> None:
-        """Note that a destination is paused."""
-        await self._for_as_long_as_it_takes(
-            lambda: self._store.pause(destination, reason, now)
-        )
-
-    async def _for_as_long_as_it_takes(
-        self, write: Callable[[], Awaitable[bool]]
-    ) -> bool:
-        stuck = False
-        try:
-            while True:
-                try:
-                    return await write()
-                except Unwritable:
-                    raise
-                except StoreError as error:
-                    if not stuck:
-                        stuck = True
-                        self._stuck += 1
-                        self.clear.clear()
-                        logs.get().error("outcome.not_recorded", error=str(error))
-                    await asyncio.sleep(STORE_TROUBLE_S)
-        finally:
-            if stuck:
-                self._stuck -= 1
-                if not self._stuck:
-                    self.clear.set()
 
 
 class Lane:
@@ -118,13 +70,13 @@ class Lane:
         self._owner = owner
         self._read = read
         self._log = logs.get()
-        self._slots = asyncio.Semaphore(settings.concurrency)
-        self._window = settings.concurrency * AHEAD
+        self._gate = Gate(settings)
+        self._ready: deque[Claim] = deque()
         self._running: dict[asyncio.Task[None], Claim] = {}
         self._attempting: set[asyncio.Task[None]] = set()
-        self._recording: set[asyncio.Task[None]] = set()
         self._bytes = 0
         self._wake = asyncio.Event()
+        self._asked_by_hand = False
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
 
@@ -135,13 +87,24 @@ class Lane:
     @property
     def running(self) -> int:
         """How many attempts are being made or recorded."""
-        return len(self._attempting) + len(self._recording)
+        return len(self._running)
+
+    @property
+    def claimed(self) -> int:
+        """How many deliveries are held: those that run, and those about to."""
+        return len(self._ready) + len(self._running)
+
+    def held_back(self) -> HeldBack | None:
+        """Why next to nothing is attempted now, if that is so."""
+        return self._gate.held_back(clock.monotonic(), clock.now())
 
     def start(self) -> None:
         name = f"lane-{self.settings.name}"
         self._loop = asyncio.create_task(self._run(), name=name)
 
-    def wake(self) -> None:
+    def wake(self, *, by_hand: bool = False) -> None:
+        """There may be work; `by_hand`: some that somebody asked for just now."""
+        self._asked_by_hand |= by_hand
         self._wake.set()
 
     async def stop(self, grace_s: float) -> None:
@@ -151,18 +114,16 @@ class Lane:
             self._loop.cancel()
             with suppress(asyncio.CancelledError):
                 await self._loop
-        self._cut_off(self._running.keys() - self._attempting - self._recording)
+        await self._give_back()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
-        self._cut_off(self._attempting)
+        cut_off = [self._running[task] for task in self._attempting]
+        for task in list(self._attempting):
+            task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=RECORD_GRACE_S)
+        await self._store.release(cut_off)
         await self.destination.close()
-
-    @staticmethod
-    def _cut_off(tasks: "set[asyncio.Task[None]]") -> None:
-        for task in list(tasks):
-            task.cancel()
 
     # -- claiming
 
@@ -181,16 +142,46 @@ class Lane:
 
     async def _turn(self) -> None:
         """Claim once, if there is room; then sleep until there may be more to do."""
-        await self._recorder.clear.wait()
+        if not self._recorder.clear.is_set():
+            await self._give_back()
+            await self._recorder.clear.wait()
         self._wake.clear()
-        room = self._window - len(self._running)
-        full = room < self.settings.concurrency or self._bytes >= MAX_CLAIMED_BYTES
-        if self.paused or full:
+        if self.paused:
+            await self._give_back()
             await self._wake.wait()
             return
-        await self._sleep_until(await self._claim(room))
+        now = clock.monotonic()
+        if not self._gate.limit(now) or self._gate.ready_at > now + HORIZON_S:
+            await self._give_back()
+            await self._probe_if_asked()
+        self._begin()
+        room = self._room()
+        due_at = await self._claim(room) if room else None
+        await self._sleep_until(due_at)
 
-    async def _claim(self, room: int) -> datetime | None:
+    def _room(self) -> int:
+        """How many to claim now; few at a time are not worth a look."""
+        now = clock.monotonic()
+        at_a_time = self._gate.limit(now)
+        most = at_a_time if self._gate.probing else at_a_time * AHEAD
+        room = most - self.claimed
+        if room < at_a_time or self._bytes >= MAX_CLAIMED_BYTES:
+            return 0
+        soon = self._gate.soon(now, HORIZON_S, most)
+        if len(self._ready) * 2 > soon:
+            return 0
+        return min(room, soon - len(self._ready))
+
+    async def _probe_if_asked(self) -> None:
+        """What somebody asks for goes out although the breaker is open: one attempt."""
+        if self._asked_by_hand and self._gate.probing:
+            self._asked_by_hand = False
+            await self._claim(1, by_hand=True)
+            if self._ready:
+                self._gate.probe_now(clock.monotonic())
+                self._begin()
+
+    async def _claim(self, room: int, *, by_hand: bool = False) -> datetime | None:
         """Take what is due and start on it; returns when more will be."""
         claimed = await self._store.claim(
             self.settings.name,
@@ -200,55 +191,94 @@ class Lane:
             max_bytes=MAX_CLAIMED_BYTES - self._bytes,
             lease_s=self.settings.timeout.total_seconds() * (AHEAD + 1)
             + LEASE_MARGIN_S,
+            by_hand=by_hand,
         )
-        for claim in claimed.claims:
-            task = asyncio.create_task(self._deliver(claim))
-            self._running[task] = claim
-            self._bytes += len(claim.event.body)
-            task.add_done_callback(self._finished)
+        self._ready += claimed.claims
+        self._bytes += sum(len(claim.event.body) for claim in claimed.claims)
+        self._begin()
         if len(claimed.claims) == room:
             return None  # woken when one of them ends
         return claimed.next_due_at
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        claim = self._running.pop(task)
-        self._attempting.discard(task)
-        self._recording.discard(task)
-        self._bytes -= len(claim.event.body)
-        self._wake.set()
-        if not task.cancelled() and task.exception() is not None:
-            error = str(task.exception())
-            self._log.error("lane.fault", id=claim.delivery.id, error=error)
+    async def _give_back(self) -> None:
+        """Others may take what has not begun."""
+        claims = list(self._ready)
+        self._ready.clear()
+        self._bytes -= sum(len(claim.event.body) for claim in claims)
+        await self._store.release(claims)
 
     async def _sleep_until(self, due_at: datetime | None) -> None:
-        """Until woken or due; never long, for the wall clock may be set."""
+        """Until woken, or more is due or may begin; the wall clock may be set."""
         seconds = LONGEST_SLEEP_S
         if due_at is not None:
             seconds = min(seconds, (due_at - clock.now()).total_seconds())
+        now = clock.monotonic()
+        may_begin = self._gate.ready_at - now
+        if self._gate.limit(now) and not self._ready:
+            may_begin -= HORIZON_S
+        if may_begin > 0:
+            seconds = min(seconds, may_begin)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._wake.wait()
 
     # -- delivering
 
+    def _begin(self) -> None:
+        """Start on what is claimed, as far as it may begin now."""
+        now = clock.monotonic()
+        while self._ready and self._may_begin(now):
+            claim = self._ready.popleft()
+            task = asyncio.create_task(self._deliver(claim))
+            self._running[task] = claim
+            self._attempting.add(task)
+            task.add_done_callback(self._finished)
+            self._gate.began(now)
+
+    def _may_begin(self, now: float) -> bool:
+        if self._stopping or self.paused or not self._recorder.clear.is_set():
+            return False
+        return self._gate.may_begin(now, len(self._attempting))
+
     async def _deliver(self, claim: Claim) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (for the type checker)
-        try:
-            async with self._slots:
-                if self._stopping or self.paused or not self._recorder.clear.is_set():
-                    await self._store.release([claim])
-                    return
-                self._attempting.add(task)
-                attempt = await delivery.attempt(
-                    self.destination, self.settings, claim, self._read
-                )
-        except asyncio.CancelledError:
-            await self._store.release([claim])
-            raise
+        begun_at = clock.monotonic()
+        attempt = await delivery.attempt(
+            self.destination, self.settings, claim, self._read
+        )
         self._attempting.discard(task)
-        self._recording.add(task)
+        self._judge(attempt, begun_at)
         await self._conclude(claim, attempt, clock.now())
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        claim = self._running.pop(task)
+        self._attempting.discard(task)
+        self._bytes -= len(claim.event.body)
+        self._wake.set()
+        if not task.cancelled() and task.exception() is not None:
+            error = str(task.exception())
+            self._log.error("lane.fault", id=claim.delivery.id, error=error)
+
+    def _judge(self, attempt: Attempt, begun_at: float) -> None:
+        """What an outcome says of the destination."""
+        name = self.settings.name
+        jitter = random.random()  # noqa: S311 (spreads probes, guards nothing)
+        change = self._gate.ended(
+            attempt.outcome, clock.monotonic(), begun_at=begun_at, jitter=jitter
+        )
+        if change == "closed":
+            self._log.info("breaker.closed", destination=name)
+        elif change == "opened":
+            held = self.held_back()
+            self._log.warning(
+                "breaker.opened",
+                destination=name,
+                reason=held.why if held else "",
+                next_at=clock.iso(held.until) if held else None,
+            )
+        if change:
+            self._wake.set()
 
     async def _conclude(self, claim: Claim, attempt: Attempt, now: datetime) -> None:
         step = next_step(
@@ -263,6 +293,7 @@ class Lane:
         pauses = bool(attempt.outcome.pause) and not (self.paused or self._stopping)
         if pauses:
             self.pauses.append(Pause(self.settings.name, now, None, step.reason))
+        self._begin()  # its place is free, now that all is known that speaks against it
         await self._recorder.record(claim, attempt, step)
         self._note(claim, attempt, step, now)
         if pauses:

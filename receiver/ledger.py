@@ -5,10 +5,10 @@ Two counts that were written independently must agree: what each event's decisio
 each replay said would be delivered, and the deliveries there are, by status.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from receiver.models import Pause
+from receiver.models import HeldBack, Pause
 from receiver.stores import Queue, Tally, Totals
 
 
@@ -34,19 +34,25 @@ class Standing:
     queue: Queue
     pause: Pause | None
     orphaned: bool
+    held_back: HeldBack | None = None
 
     @property
     def state(self) -> str:
-        """In a word: orphaned, paused, retrying, active."""
+        """In a word: orphaned, paused, breaker open, held back, retrying, active."""
         if self.orphaned:
             return "orphaned"
         if self.pause:
             return "paused"
+        if self.held_back:
+            return "breaker open" if self.held_back.by == "breaker" else "held back"
         return "retrying" if self.queue.failing else "active"
 
 
 def standings(
-    queues: Sequence[Queue], pauses: Sequence[Pause], configured: Collection[str]
+    queues: Sequence[Queue],
+    pauses: Sequence[Pause],
+    configured: Collection[str],
+    held_back: Mapping[str, HeldBack] | None = None,
 ) -> list[Standing]:
     """Every destination that is configured or still has something waiting."""
     paused = {pause.destination: pause for pause in pauses if pause.ended_at is None}
@@ -57,6 +63,7 @@ def standings(
             waiting.get(name, Queue(name, 0, None)),
             paused.get(name),
             orphaned=name not in configured,
+            held_back=(held_back or {}).get(name),
         )
         for name in names
         if name in configured or waiting[name].pending

@@ -74,6 +74,9 @@ class Metrics:
         self.paused = self._gauge(
             "destination_paused", "1 while a destination is paused."
         )
+        self.breaker_open = self._gauge(
+            "breaker_open", "1 while a destination does not answer and is seldom asked."
+        )
 
     def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
         return Counter(f"receiver_{name}", text, labels, registry=self.registry)

@@ -73,6 +73,31 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in so many seconds: `20/s`, `90/m`, `1000/h`."""
+
+    count: float
+    seconds: int
+
+    @property
+    def per_second(self) -> float:
+        return self.count / self.seconds
+
+    def __str__(self) -> str:
+        unit = {1: "s", 60: "m", 3600: "h"}[self.seconds]
+        return f"{self.count:g}/{unit}"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """Why a destination is given nothing, or next to nothing, and until when."""
+
+    by: Literal["breaker", "retry_after"]
+    why: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One HTTP request to a source path, as it arrived."""
 

@@ -84,6 +84,15 @@ class Bench:
         where = DeliveryFilter(destination=destination)
         return await self.store.deliveries(where, limit=10_000, newest_first=False)
 
+    async def settled_one(self, destination: str) -> None:
+        """Wait until one of the destination's deliveries is delivered."""
+        async with asyncio.timeout(20):
+            while True:
+                found = await self.deliveries(destination)
+                if any(delivery.status is Status.DELIVERED for delivery in found):
+                    return
+                await asyncio.sleep(0.01)
+
     async def settled(self, destination: str, status: Status) -> Sequence[Delivery]:
         """The destination's deliveries, once all have this status."""
         async with asyncio.timeout(20):

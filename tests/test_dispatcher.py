@@ -133,9 +133,9 @@ async def test_no_more_than_its_concurrency_runs_at_a_time(bench, target):
         return web.Response(text="ok")
 
     target.respond = respond
-    await bench.start(to(target, concurrency=3))
     for _ in range(60):
-        await bench.accept("app")
+        await bench.accept("app", wake=False)
+    await bench.start(to(target, concurrency=3))
     await target.wait_for(60)
 
     assert most == 3
@@ -151,7 +151,7 @@ async def test_little_is_held_in_memory_whatever_waits(bench, target):
     for _ in range(20):
         bench.dispatcher.wake(["app"])
         await asyncio.sleep(0)
-    held = len(bench.dispatcher._lanes["app"]._running)
+    held = bench.dispatcher._lanes["app"].claimed
 
     assert held == 4 * AHEAD
     assert len(target.seen) == 4
@@ -166,7 +166,7 @@ async def test_large_bodies_count_for_more(bench, target):
 
     await bench.start(to(target, concurrency=16, timeout=timedelta(seconds=60)))
     await target.wait_for(5)
-    held = len(bench.dispatcher._lanes["app"]._running)
+    held = bench.dispatcher._lanes["app"].claimed
 
     assert held * 3_000_000 <= 20_000_000
     opened.set()

@@ -10,11 +10,12 @@ from aiohttp import web
 
 from receiver import clock
 from receiver.models import Status
-from receiver.settings import RetryPolicy
+from receiver.settings import BreakerPolicy, RetryPolicy
 from tests.dispatching import QUICK, SOON, Bench, answer, benching, gate, to
 from tests.sinks import Seen, Sink, sink
 
 PATIENT = RetryPolicy(max_attempts=1_000, waits=(SOON,))
+NEVER = BreakerPolicy(failures=0)
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ class Watch:
 async def test_a_subject_is_delivered_in_order_and_one_at_a_time(bench, target):
     watch = Watch(failing=0.2)
     target.respond = watch.respond
-    await bench.start(to(target, ordering="subject", retry=PATIENT))
+    await bench.start(to(target, ordering="subject", retry=PATIENT, breaker=NEVER))
 
     accepted: dict[str, list[str]] = defaultdict(list)
     for i in range(200):
@@ -148,14 +149,16 @@ async def test_order_begins_with_a_reload_and_never_overlaps_what_runs(bench, ta
         return await watch.respond(seen)
 
     target.respond = respond
-    await bench.start(to(target, concurrency=4, retry=PATIENT))
+    await bench.start(to(target, concurrency=4, retry=PATIENT, breaker=NEVER))
     accepted = [
         await bench.accept("app", body=b"s", subject="s", wake=False) for _ in range(20)
     ]
     bench.dispatcher.wake(["app"])
     await target.wait_for(4)
 
-    ordered = to(target, concurrency=4, retry=PATIENT, ordering="subject")
+    ordered = to(
+        target, concurrency=4, retry=PATIENT, breaker=NEVER, ordering="subject"
+    )
     await bench.dispatcher.reload({"app": ordered})
     await asyncio.sleep(0.1)  # time in which it might do wrong
     begun = len(target.seen)
@@ -185,7 +188,7 @@ async def test_order_ends_with_a_reload_and_what_waited_flows(bench, target):
 async def test_replays_of_a_subject_keep_their_order_beside_new_events(bench, target):
     watch = Watch(failing=0.1)
     target.respond = watch.respond
-    await bench.start(to(target, ordering="subject", retry=PATIENT))
+    await bench.start(to(target, ordering="subject", retry=PATIENT, breaker=NEVER))
     old = [await bench.accept("app", body=b"s", subject="s") for _ in range(10)]
     await bench.settled("app", Status.DELIVERED)
     watch.taken.clear()

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import shutil
 import signal
 import sys
@@ -24,7 +23,8 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from receiver import clock
-from receiver.settings import Known, Settings, load
+from receiver.models import HeldBack
+from receiver.settings import Known, Settings, fields, load
 from receiver.settings.fields import duration, suggest
 from receiver.stores import (
     DeliveryFilter,
@@ -93,6 +93,15 @@ async def server(settings: Settings) -> Mapping[str, Any] | None:
     head, _, body = answer.partition(b"\r\n\r\n")
     found: Mapping[str, Any] = json.loads(body) if b" 200 " in head[:20] else {}
     return found
+
+
+def held_back(server: Mapping[str, Any] | None) -> dict[str, HeldBack]:
+    """Which destinations the server gives next to nothing now, from what it says."""
+    found: Mapping[str, Any] = (server or {}).get("held_back", {})
+    return {
+        name: HeldBack(held["by"], held["why"], datetime.fromisoformat(held["until"]))
+        for name, held in found.items()
+    }
 
 
 async def check_names(
@@ -239,7 +248,7 @@ def rate(text: str | None) -> float | None:
     """`20/s`, `5/m`, as events per second."""
     if text is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)/(s|m|h)", text)
-    if found is None or float(found[1]) == 0:
+    found = fields.rate(text)
+    if found is None:
         raise click.BadParameter(f"{text!r} is no rate; write 20/s or 5/m")
-    return float(found[1]) / {"s": 1, "m": 60, "h": 3600}[found[2]]
+    return found.per_second

@@ -6,7 +6,14 @@ from pathlib import Path
 import click
 
 from receiver import clock
-from receiver.cli.common import check_name, looking, settings_of, waits
+from receiver.cli.common import (
+    check_name,
+    held_back,
+    looking,
+    server,
+    settings_of,
+    waits,
+)
 from receiver.cli.output import ago, as_json, coloured, emit_json, readable, table
 from receiver.ledger import Standing, standings
 from receiver.models import Claim, Outcome, Reading, Request, State, event_of
@@ -41,7 +48,10 @@ async def list_(config: Path | None, json_: bool) -> None:
     settings = settings_of(config)
     async with looking(settings) as reader:
         found = standings(
-            await reader.queues(), await reader.pauses(), settings.destinations
+            await reader.queues(),
+            await reader.pauses(),
+            settings.destinations,
+            held_back(await server(settings)),
         )
     if json_:
         emit_json(found)
@@ -58,11 +68,18 @@ async def list_(config: Path | None, json_: bool) -> None:
                 if standing.queue.oldest_at
                 else None,
                 standing.state,
-                standing.pause.reason if standing.pause else None,
+                _why(standing),
             )
             for standing in found
         ],
     )
+
+
+def _why(standing: Standing) -> str | None:
+    if standing.pause:
+        return standing.pause.reason
+    held = standing.held_back
+    return f"until {clock.iso(held.until)}: {held.why}" if held else None
 
 
 def _described(settings: Settings, standing: Standing) -> str:

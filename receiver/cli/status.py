@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from receiver import clock
-from receiver.cli.common import looking, server, settings_of, waits
+from receiver.cli.common import held_back, looking, server, settings_of, waits
 from receiver.cli.output import ago, as_json, clean, emit_json, facts, plural, table
 from receiver.ledger import Ledger, Standing, orphan_advice, standings
 from receiver.models import Status
@@ -30,14 +30,17 @@ async def status(config: Path | None, json_: bool) -> None:
       receiver status --json | jq .difference
     """
     settings = settings_of(config)
+    running = await server(settings)
     async with looking(settings) as reader:
         ledger = Ledger(await reader.ledger(), await reader.totals())
         found = standings(
-            await reader.queues(), await reader.pauses(), settings.destinations
+            await reader.queues(),
+            await reader.pauses(),
+            settings.destinations,
+            held_back(running),
         )
         dead = await reader.deliveries(DeliveryFilter(Status.DEAD), limit=1)
         notes = [*await _failing(reader, found), *attention(found, any_dead=bool(dead))]
-    running = await server(settings)
     if json_:
         emit_json(
             {
@@ -149,6 +152,18 @@ def attention(found: Sequence[Standing], *, any_dead: bool) -> list[str]:
         f"receiver destinations resume {standing.queue.destination}"
         for standing in found
         if standing.pause
+    ]
+    lines += [
+        f"{standing.queue.destination} is not given more until "
+        f"{clock.iso(standing.held_back.until)}: {standing.held_back.why}"
+        for standing in found
+        if standing.held_back and not standing.pause
+    ]
+    lines += [
+        f"a dead delivery holds back its subject at {standing.queue.destination}: "
+        f"receiver deliveries show {standing.queue.blocking}, then retry or cancel it"
+        for standing in found
+        if standing.queue.blocking
     ]
     if any_dead:
         lines.append(

@@ -24,7 +24,7 @@ from receiver.destinations.templates import problems as template_problems
 from receiver.messages import blocks, compose, compose_digest
 from receiver.messages.forms import Form, TemplateFailed
 from receiver.messages.words import clean
-from receiver.models import Event, Outcome, Result, Secret
+from receiver.models import Event, Outcome, Rate, Result, Secret
 from receiver.offload import beside
 from receiver.settings import DestinationSettings, TextFile, option
 
@@ -83,6 +83,10 @@ class SlackSettings(DestinationSettings):
         help='what arrives within this time is one message: "60s"; '
         "by default each event has its own",
         least=timedelta(seconds=1),
+    )
+    max_rate: Rate | None = option(
+        Rate(1, 1),
+        help="messages in a time; Slack refuses more than about one a second",
     )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:

@@ -3,6 +3,7 @@
 from receiver.settings.fields import Argv, TextFile, option, suggest
 from receiver.settings.load import DEFAULT_FILE, load
 from receiver.settings.model import (
+    BreakerPolicy,
     DestinationSettings,
     Known,
     RetryPolicy,
@@ -16,6 +17,7 @@ from receiver.settings.model import (
 __all__ = [
     "DEFAULT_FILE",
     "Argv",
+    "BreakerPolicy",
     "DestinationSettings",
     "Known",
     "RetryPolicy",

@@ -9,19 +9,20 @@ import dataclasses
 import difflib
 import re
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from receiver.errors import Problem
-from receiver.models import Secret
+from receiver.models import Rate, Secret
 
 T = TypeVar("T")
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DIGITS = re.compile(r"[0-9]{1,18}")
+_RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/([smh])", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -180,6 +181,14 @@ def duration(text: str) -> timedelta | None:
         return None
 
 
+def rate(text: str) -> Rate | None:
+    """`"20/s"`, `"90/m"` or `"1000/h"`; more than none."""
+    found = _RATE.fullmatch(text)
+    if found is None or float(found[1]) == 0:
+        return None
+    return Rate(float(found[1]), round(_UNITS[found[2]]))
+
+
 def _in_toml(name: str) -> str:
     return name.rstrip("_")  # `from` and `type` are Python's words too
 
@@ -219,12 +228,11 @@ def _member(members: tuple[Any, ...], value: Any) -> Any:
 
 
 def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:  # noqa: PLR0911 (a table in code)
-    if hint is timedelta:
-        parsed = duration(value) if isinstance(value, str) else None
+    if hint in _READ:
+        read, what, example = _READ[hint]
+        parsed = read(value) if isinstance(value, str) else None
         if parsed is None:
-            problems.add(
-                key, "not a duration", 'write it like "10s", "5m", "2h" or "3d"'
-            )
+            problems.add(key, f"not a {what}", f"write it like {example}")
         return parsed
     if hint is int and isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)  # out of an environment variable
@@ -296,6 +304,11 @@ def _choice(choices: tuple[Any, ...], value: Any, key: str, problems: Problems) 
         problems.add(key, f"{value!r} is not possible", suggest(str(value), choices))
     return value
 
+
+_READ: dict[type, tuple[Callable[[str], Any], str, str]] = {
+    timedelta: (duration, "duration", '"10s", "5m", "2h" or "3d"'),
+    Rate: (rate, "rate", '"20/s", "90/m" or "1000/h"'),
+}
 
 _WORDS: dict[type, str] = {
     str: "text in quotes",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
-from receiver.models import OnDead, Secret
+from receiver.models import OnDead, Rate, Secret
 from receiver.settings.fields import option
 
 RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/api")
@@ -149,6 +149,23 @@ class RetryPolicy:
 
 
 @dataclass(frozen=True)
+class BreakerPolicy:
+    failures: int = option(
+        5, help="failures in a row after which it opens; 0 for never", least=0
+    )
+    wait: timedelta = option(
+        timedelta(seconds=10),
+        help="how long nothing is attempted then, before one attempt probes",
+        least=A_MOMENT,
+    )
+    longest_wait: timedelta = option(
+        timedelta(minutes=5),
+        help="each probe that fails doubles the wait, up to this",
+        least=A_MOMENT,
+    )
+
+
+@dataclass(frozen=True)
 class DestinationSettings:
     """What every destination has; each type adds its own fields."""
 
@@ -164,6 +181,12 @@ class DestinationSettings:
     )
     on_dead: OnDead = option(
         "skip", help="in order: block holds a subject back behind a dead delivery"
+    )
+    max_rate: Rate | None = option(
+        None, help='attempts begun in a time, evenly spread: "20/s", "90/m", "1000/h"'
+    )
+    breaker: BreakerPolicy = option(
+        BreakerPolicy, help="when to stop asking what does not answer"
     )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ here: commands read the store themselves.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from starlette.routing import Route
 from receiver import clock, logs, replay
 from receiver.alerts import Alerts
 from receiver.delivery import ReadEvent
+from receiver.dispatcher import Dispatcher
 from receiver.errors import Conflict, NotFound, ReceiverError, Rejected, StoreError
 from receiver.ingest import Answer
 from receiver.models import Rejection
@@ -29,8 +30,6 @@ from receiver.web import refuse
 
 MOST_IDS = 1_000
 """Ids in one request; whoever has more asks again."""
-
-Wake = Callable[[tuple[str, ...]], None]
 
 
 class AcceptAgain(Protocol):
@@ -46,8 +45,7 @@ class Api:
         self,
         settings: Settings,
         store: Store,
-        wake: Wake,
-        pauses_changed: Callable[[], Awaitable[None]],
+        dispatcher: Dispatcher,
         read: ReadEvent,
         accept_again: AcceptAgain,
         alerts: Alerts,
@@ -56,8 +54,7 @@ class Api:
         self._accept_again = accept_again
         self._read = read
         self._store = store
-        self._wake = wake
-        self._pauses_changed = pauses_changed
+        self._dispatcher = dispatcher
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -83,20 +80,28 @@ class Api:
         )
 
     async def status(self, _: Request) -> Response:
-        """`{"pid": n}`: who owns the store."""
-        return JSONResponse({"pid": os.getpid()})
+        """
+        `{"pid": n, "held_back": {...}}`: who owns the store, and which destinations
+        are given next to nothing now: `{"by": ..., "why": ..., "until": ...}` each.
+        """
+        held_back = {
+            name: {"by": held.by, "why": held.why, "until": clock.iso(held.until)}
+            for name, held in self._dispatcher.held_back().items()
+        }
+        return JSONResponse({"pid": os.getpid(), "held_back": held_back})
 
     async def retry(self, request: Request) -> Response:
         """`{"ids": [...]}`: a new round for each; `{"changed": n}`."""
         ids = _ids(await _json(request), "ids")
         changed = await self._store.retry(ids, clock.now())
-        self._wake(tuple(self._settings.destinations))
+        self._dispatcher.retried(self._settings.destinations)
         return _done("deliveries.retried", changed, asked=len(ids))
 
     async def cancel(self, request: Request) -> Response:
         """`{"ids": [...]}`: none is tried again; `{"changed": n}`."""
         ids = _ids(await _json(request), "ids")
         changed = await self._store.cancel(ids, clock.now())
+        self._dispatcher.wake(self._settings.destinations)  # others may have the turn
         return _done("deliveries.cancelled", changed, asked=len(ids))
 
     async def move(self, request: Request) -> Response:
@@ -111,7 +116,7 @@ class Api:
             raise HTTPException(400, "to or replay is not a text")
         self._check(to)
         changed = await replay.move(self._store, replay_id, ids, to, clock.now())
-        self._wake((to,))
+        self._dispatcher.wake(self._settings.destinations)
         fields = {"asked": len(ids), "to": to, "replay": replay_id}
         return _done("deliveries.moved", changed, **fields)
 
@@ -174,7 +179,7 @@ class Api:
             due_at=datetime.fromisoformat(due_at) if isinstance(due_at, str) else now,
             now=now,
         )
-        self._wake(added.destinations)
+        self._dispatcher.wake(added.destinations)
         _log(
             "events.replayed", replay=request.path_params["id"], count=added.deliveries
         )
@@ -189,7 +194,7 @@ class Api:
         name = self._known(request)
         reason = str((await _json(request)).get("reason") or "paused by hand")[:500]
         changed = await self._store.pause(name, reason, clock.now())
-        await self._pauses_changed()
+        await self._dispatcher.pauses_changed()
         if changed:
             self._alerts.destination_paused(name, reason)
         return _done("destination.paused", changed, destination=name, reason=reason)
@@ -199,7 +204,7 @@ class Api:
         name = self._known(request)
         pauses = await self._store.pauses()
         changed = await self._store.resume(name, clock.now())
-        await self._pauses_changed()
+        await self._dispatcher.pauses_changed()
         if changed:
             open_ = [p for p in pauses if p.destination == name and p.ended_at is None]
             self._alerts.destination_resumed(name, open_[-1].started_at)

@@ -67,6 +67,10 @@ class Health:
             self._metrics.set_queue(
                 queue.destination, queue.pending, queue.oldest_at, now
             )
+        held_back = self._dispatcher.held_back()
         for name, paused in self._dispatcher.paused().items():
             self._metrics.paused.labels(name).set(paused)
+            held = held_back.get(name)
+            is_open = held is not None and held.by == "breaker"
+            self._metrics.breaker_open.labels(name).set(is_open)
         return Response(self._metrics.text(), media_type=CONTENT_TYPE)

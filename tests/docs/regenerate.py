@@ -24,7 +24,14 @@ from receiver.internal import INTERNAL_TYPES, InternalType
 from receiver.providers import KINDS
 from receiver.providers.hmac import Signature
 from receiver.settings import DestinationSettings
-from receiver.settings.model import RetryPolicy, Route, Server, Source, StoreSettings
+from receiver.settings.model import (
+    BreakerPolicy,
+    RetryPolicy,
+    Route,
+    Server,
+    Source,
+    StoreSettings,
+)
 from tests.docs.providers import providers_table
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -65,6 +72,7 @@ def settings_classes() -> dict[str, type]:
         DestinationSettings,
         RetryPolicy,
         OAuth2,
+        BreakerPolicy,
     )
     specific = (*source_classes(), Signature, *destination_classes())
     return {cls.__name__: cls for cls in (*base, *specific)}

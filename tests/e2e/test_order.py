@@ -116,7 +116,8 @@ async def test_each_subject_arrives_in_order_and_one_at_a_time_whatever_is_kille
         toml = config(
             destinations={
                 "app": f'type = "http"\nurl = "{there.url}/"\nordering = "subject"\n'
-                'retry = { waits = ["20ms", "50ms"], max_attempts = 1000 }'
+                'retry = { waits = ["20ms", "50ms"], max_attempts = 1000 }\n'
+                'breaker = { wait = "200ms" }'
             }
         )
         sending = asyncio.create_task(sender.send_all())
