@@ -8,10 +8,10 @@ it is cancelled, and then nothing is written down and somebody else tries.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from receiver import clock, logs
-from receiver.destinations import Destination, Parcel
+from receiver.destinations import Destination, Digests, Parcel
 from receiver.models import Attempt, Claim, Event, Outcome, Result
 from receiver.settings import DestinationSettings
 
@@ -26,29 +26,50 @@ async def attempt(
     read: ReadEvent,
 ) -> Attempt:
     """Make one attempt, within the settings' `timeout`."""
+    [made] = await attempt_together(destination, settings, [claim], read)
+    return made
+
+
+async def attempt_together(
+    destination: Destination,
+    settings: DestinationSettings,
+    claims: Sequence[Claim],
+    read: ReadEvent,
+) -> list[Attempt]:
+    """
+    Make one attempt at all of the claims at once, within the settings' `timeout`.
+
+    More than one only where the destination can tell of several (`Digests`).
+    """
     started_at = clock.now()
     started = clock.monotonic()
-    event = claim.event
-    if destination.needs_reading:
-        event = await read(event)
-    parcel = Parcel(
-        event=event,
-        delivery=claim.delivery,
-        number=claim.delivery.attempts + 1,
-        trigger=claim.delivery.trigger,
-        now=started_at,
-    )
-    outcome = await _send(destination, settings, parcel)
+    parcels = [
+        Parcel(
+            event=await read(claim.event) if destination.needs_reading else claim.event,
+            delivery=claim.delivery,
+            number=claim.delivery.attempts + 1,
+            trigger=claim.delivery.trigger,
+            now=started_at,
+        )
+        for claim in claims
+    ]
+    outcome = await _send(destination, settings, parcels)
     duration_ms = (clock.monotonic() - started) * 1000
-    return Attempt(parcel.number, parcel.trigger, started_at, duration_ms, outcome)
+    return [
+        Attempt(parcel.number, parcel.trigger, started_at, duration_ms, outcome)
+        for parcel in parcels
+    ]
 
 
 async def _send(
-    destination: Destination, settings: DestinationSettings, parcel: Parcel
+    destination: Destination, settings: DestinationSettings, parcels: Sequence[Parcel]
 ) -> Outcome:
     seconds = settings.timeout.total_seconds()
     try:
         async with asyncio.timeout(seconds):
+            if len(parcels) > 1 and isinstance(destination, Digests):
+                return await destination.send_many(parcels)
+            [parcel] = parcels
             return await destination.send(parcel)
     except TimeoutError as error:
         said, notes = _said_until(error.__cause__)

@@ -21,7 +21,7 @@ from receiver.destinations import Destination
 from receiver.errors import StoreError
 from receiver.gate import Gate
 from receiver.metrics import Metrics
-from receiver.models import Attempt, Claim, HeldBack, Pause, Status, Step
+from receiver.models import Attempt, Claim, HeldBack, Outcome, Pause, Status, Step
 from receiver.recorder import STORE_TROUBLE_S, Recorder
 from receiver.retry import next_step
 from receiver.settings import DestinationSettings
@@ -33,6 +33,9 @@ read; it claims again when no more than what may run at a time is left."""
 
 HORIZON_S = 2.0
 """What may not begin within this time is not claimed yet."""
+
+MOST_TOGETHER = 100
+"""Deliveries in one attempt, where a destination collects them."""
 
 MAX_CLAIMED_BYTES = 16 * 1024 * 1024
 LONGEST_SLEEP_S = 60.0
@@ -72,11 +75,12 @@ class Lane:
         self._log = logs.get()
         self._gate = Gate(settings)
         self._ready: deque[Claim] = deque()
-        self._running: dict[asyncio.Task[None], Claim] = {}
+        self._running: dict[asyncio.Task[None], Sequence[Claim]] = {}
         self._attempting: set[asyncio.Task[None]] = set()
         self._bytes = 0
         self._wake = asyncio.Event()
         self._asked_by_hand = False
+        self._collecting_until = float("-inf")
         self._stopping = False
         self._loop: asyncio.Task[None] | None = None
 
@@ -92,7 +96,7 @@ class Lane:
     @property
     def claimed(self) -> int:
         """How many deliveries are held: those that run, and those about to."""
-        return len(self._ready) + len(self._running)
+        return len(self._ready) + sum(map(len, self._running.values()))
 
     def held_back(self) -> HeldBack | None:
         """Why next to nothing is attempted now, if that is so."""
@@ -117,7 +121,7 @@ class Lane:
         await self._give_back()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
-        cut_off = [self._running[task] for task in self._attempting]
+        cut_off = [one for task in self._attempting for one in self._running[task]]
         for task in list(self._attempting):
             task.cancel()
         if self._running:
@@ -163,6 +167,9 @@ class Lane:
         """How many to claim now; few at a time are not worth a look."""
         now = clock.monotonic()
         at_a_time = self._gate.limit(now)
+        if self.settings.window:
+            waits = self.claimed or now < self._collecting_until
+            return 0 if waits or not at_a_time else MOST_TOGETHER
         most = at_a_time if self._gate.probing else at_a_time * AHEAD
         room = most - self.claimed
         if room < at_a_time or self._bytes >= MAX_CLAIMED_BYTES:
@@ -193,12 +200,26 @@ class Lane:
             + LEASE_MARGIN_S,
             by_hand=by_hand,
         )
+        if not by_hand and (until := self._collecting(claimed.claims, room)):
+            await self._store.release(claimed.claims)
+            return until
         self._ready += claimed.claims
         self._bytes += sum(len(claim.event.body) for claim in claimed.claims)
         self._begin()
         if len(claimed.claims) == room:
             return None  # woken when one of them ends
         return claimed.next_due_at
+
+    def _collecting(self, claims: Sequence[Claim], room: int) -> datetime | None:
+        """Until when to wait for more to tell of in the same attempt, if that is so."""
+        if not self.settings.window or not 0 < len(claims) < room:
+            return None
+        until = claims[0].delivery.due_at + self.settings.window
+        left_s = (until - clock.now()).total_seconds()
+        if left_s <= 0:
+            return None
+        self._collecting_until = clock.monotonic() + left_s
+        return until
 
     async def _give_back(self) -> None:
         """Others may take what has not begun."""
@@ -216,8 +237,9 @@ class Lane:
         may_begin = self._gate.ready_at - now
         if self._gate.limit(now) and not self._ready:
             may_begin -= HORIZON_S
-        if may_begin > 0:
-            seconds = min(seconds, may_begin)
+        for moment in (may_begin, self._collecting_until - now):
+            if moment > 0:
+                seconds = min(seconds, moment)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._wake.wait()
@@ -228,44 +250,88 @@ class Lane:
         """Start on what is claimed, as far as it may begin now."""
         now = clock.monotonic()
         while self._ready and self._may_begin(now):
-            claim = self._ready.popleft()
-            task = asyncio.create_task(self._deliver(claim))
-            self._running[task] = claim
+            claims = self._next()
+            task = asyncio.create_task(self._deliver(claims))
+            self._running[task] = claims
             self._attempting.add(task)
             task.add_done_callback(self._finished)
             self._gate.began(now)
+
+    def _next(self) -> Sequence[Claim]:
+        """What is attempted together: one, or what was collected and is as far."""
+        first = self._ready.popleft()
+        if not self.settings.window:
+            return [first]
+        as_far = first.delivery.progress
+        together = [one for one in self._ready if one.delivery.progress == as_far]
+        others = [one for one in self._ready if one.delivery.progress != as_far]
+        self._ready = deque(others)
+        return [first, *together]
 
     def _may_begin(self, now: float) -> bool:
         if self._stopping or self.paused or not self._recorder.clear.is_set():
             return False
         return self._gate.may_begin(now, len(self._attempting))
 
-    async def _deliver(self, claim: Claim) -> None:
+    async def _deliver(self, claims: Sequence[Claim]) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (for the type checker)
         begun_at = clock.monotonic()
-        attempt = await delivery.attempt(
-            self.destination, self.settings, claim, self._read
+        attempts = await delivery.attempt_together(
+            self.destination, self.settings, claims, self._read
         )
         self._attempting.discard(task)
-        self._judge(attempt, begun_at)
-        await self._conclude(claim, attempt, clock.now())
+        outcome, now = attempts[0].outcome, clock.now()
+        self._judge(outcome, begun_at)
+        # Only the lane in charge may pause: an ended one speaks of another address.
+        pauses = bool(outcome.pause) and not (self.paused or self._stopping)
+        if pauses:
+            self.pauses.append(Pause(self.settings.name, now, None, outcome.pause))
+        self._begin()  # its place is free, now that all is known that speaks against it
+        jitter = random.random()  # noqa: S311 (spreads retries, guards nothing)
+        await asyncio.gather(
+            *(
+                self._conclude(claim, attempt, now, jitter)
+                for claim, attempt in zip(claims, attempts, strict=True)
+            )
+        )
+        if pauses:
+            self._log.error(
+                "destination.paused",
+                destination=self.settings.name,
+                reason=outcome.pause,
+            )
+            await self._recorder.pause(self.settings.name, outcome.pause, now)
+
+    async def _conclude(
+        self, claim: Claim, attempt: Attempt, now: datetime, jitter: float
+    ) -> None:
+        step = next_step(
+            self.settings.retry,
+            claim.delivery,
+            attempt.outcome,
+            now=now,
+            paused=paused_for(self.pauses, claim.delivery.round_started_at, now),
+            jitter=jitter,
+        )
+        await self._recorder.record(claim, attempt, step)
+        self._note(claim, attempt, step, now)
 
     def _finished(self, task: asyncio.Task[None]) -> None:
-        claim = self._running.pop(task)
+        claims = self._running.pop(task)
         self._attempting.discard(task)
-        self._bytes -= len(claim.event.body)
+        self._bytes -= sum(len(claim.event.body) for claim in claims)
         self._wake.set()
         if not task.cancelled() and task.exception() is not None:
-            error = str(task.exception())
-            self._log.error("lane.fault", id=claim.delivery.id, error=error)
+            error, ids = str(task.exception()), [one.delivery.id for one in claims]
+            self._log.error("lane.fault", id=ids[0], error=error, count=len(ids))
 
-    def _judge(self, attempt: Attempt, begun_at: float) -> None:
+    def _judge(self, outcome: Outcome, begun_at: float) -> None:
         """What an outcome says of the destination."""
         name = self.settings.name
         jitter = random.random()  # noqa: S311 (spreads probes, guards nothing)
         change = self._gate.ended(
-            attempt.outcome, clock.monotonic(), begun_at=begun_at, jitter=jitter
+            outcome, clock.monotonic(), begun_at=begun_at, jitter=jitter
         )
         if change == "closed":
             self._log.info("breaker.closed", destination=name)
@@ -279,28 +345,6 @@ class Lane:
             )
         if change:
             self._wake.set()
-
-    async def _conclude(self, claim: Claim, attempt: Attempt, now: datetime) -> None:
-        step = next_step(
-            self.settings.retry,
-            claim.delivery,
-            attempt.outcome,
-            now=now,
-            paused=paused_for(self.pauses, claim.delivery.round_started_at, now),
-            jitter=random.random(),  # noqa: S311 (spreads retries, guards nothing)
-        )
-        # Only the lane in charge may pause: an ended one speaks of another address.
-        pauses = bool(attempt.outcome.pause) and not (self.paused or self._stopping)
-        if pauses:
-            self.pauses.append(Pause(self.settings.name, now, None, step.reason))
-        self._begin()  # its place is free, now that all is known that speaks against it
-        await self._recorder.record(claim, attempt, step)
-        self._note(claim, attempt, step, now)
-        if pauses:
-            self._log.error(
-                "destination.paused", destination=self.settings.name, reason=step.reason
-            )
-            await self._recorder.pause(self.settings.name, step.reason, now)
 
     def _note(self, claim: Claim, attempt: Attempt, step: Step, now: datetime) -> None:
         name, outcome = self.settings.name, attempt.outcome

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 from aiohttp import web
 
 from receiver import clock
-from receiver.destinations import Destination, Parcel
-from receiver.destinations.http import Http, HttpSettings
+from receiver.destinations import TYPES, Destination, Parcel
+from receiver.destinations.http import HttpSettings
 from receiver.dispatcher import Dispatcher
 from receiver.metrics import Metrics
 from receiver.models import (
@@ -44,10 +44,8 @@ class Bench:
         self._count = 0
 
     def make(self, settings: DestinationSettings) -> Destination:
-        if isinstance(settings, HttpSettings):
-            self.made.append(Http(settings))
-        else:
-            self.made.append(Faulty())
+        known = settings.type in TYPES
+        self.made.append(TYPES[settings.type].make(settings) if known else Faulty())
         return self.made[-1]
 
     async def start(self, *destinations: DestinationSettings) -> None:

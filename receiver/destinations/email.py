@@ -108,6 +108,10 @@ class EmailSettings(DestinationSettings):
         if self.ca_file and not os.access(self.ca_file, os.R_OK):
             yield "ca_file", "cannot be read", "a file with certificates in PEM form"
 
+    @property
+    def window(self) -> timedelta:
+        return self.digest or timedelta()
+
     def described(self) -> str:
         found = server(self.smtp)
         return f"email to {_some(self.recipients())} by {found.host}:{found.port}"

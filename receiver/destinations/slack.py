@@ -96,6 +96,10 @@ class SlackSettings(DestinationSettings):
             yield "url", "is not a web address", hint
         yield from template_problems(self, TEMPLATES)
 
+    @property
+    def window(self) -> timedelta:
+        return self.digest or timedelta()
+
     def described(self) -> str:
         return f"Slack at {_host(self.url)}"
 

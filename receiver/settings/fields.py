@@ -214,7 +214,7 @@ def _convert(hint: Any, value: Any, key: str, problems: Problems) -> Any:  # noq
         return _argv(value, key, problems)
     if hint is TextFile:
         return _text_file(value, key, problems)
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and hint not in _READ:
         return build(hint, value, key, problems)
     return _scalar(hint, value, key, problems)
 

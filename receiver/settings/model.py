@@ -203,6 +203,11 @@ class DestinationSettings:
         """
         return ()
 
+    @property
+    def window(self) -> timedelta:
+        """How long what arrives is collected for one attempt; nothing: it is not."""
+        return timedelta()
+
     def described(self) -> str:
         """Where it goes, in a few words without secrets."""
         return self.type
