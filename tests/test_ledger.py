@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.ledger import Ledger, orphan_advice, standings
-from receiver.models import Pause, Status
+from receiver.models import HeldBack, Pause, Status
 from receiver.stores import Queue, Tally, Totals
 
 NOW = datetime(2026, 1, 24, 10, 0, 0, tzinfo=UTC)
@@ -73,6 +74,25 @@ def test_only_a_pause_that_has_not_ended_is_shown():
     crm, ops = standings([], pauses, ["crm", "ops"])
 
     assert (crm.pause, ops.pause) == (pauses[0], None)
+
+
+@pytest.mark.parametrize(
+    ("held", "state"),
+    [
+        (None, "retrying"),
+        (HeldBack("breaker", "it does not answer", NOW), "breaker open"),
+        (HeldBack("retry_after", "it asked for this", NOW), "held back"),
+    ],
+)
+def test_a_destination_that_is_held_back_says_so_unless_it_is_paused(
+    held: HeldBack | None, state: str
+):
+    queues = [Queue("crm", 3, NOW, failing="dlv_1"), Queue("ops", 1, NOW)]
+    kept = {"crm": held, "ops": held} if held else {}
+
+    crm, ops = standings(queues, [pause("ops")], ["crm", "ops"], kept)
+
+    assert (crm.state, ops.state) == (state, "paused")
 
 
 def test_the_advice_for_orphans_names_both_commands():

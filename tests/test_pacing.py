@@ -325,3 +325,26 @@ async def test_a_stop_while_the_breaker_is_open_is_prompt(bench, target):
 
     async with asyncio.timeout(2):
         await bench.dispatcher.stop(1)
+
+
+async def test_what_waited_for_a_destination_that_was_down_drains_at_its_rate(
+    bench, target
+):
+    times = Times(503)
+    target.respond = times.respond
+    for _ in range(150):
+        await bench.accept("app", wake=False)
+    await bench.start(
+        to(target, breaker=breaker(SHORT), max_rate=Rate(100, 1), retry=PATIENT)
+    )
+    await open_breaker(bench)
+    await asyncio.sleep(0.5)  # a while in which it is down
+    while_down = len(times.at)
+    times.status = 200
+    await bench.settled("app", Status.DELIVERED)
+
+    taken = times.at[while_down:]
+    assert while_down <= 8 + 2 + 4  # in flight, begun meanwhile, probes
+    for first in taken:
+        assert sum(1 for t in taken if first <= t < first + 0.3) <= 30 + 10 + 3
+    assert taken[-1] - taken[0] > 149 / 100 - 0.2

@@ -14,9 +14,10 @@ from receiver.destinations import LazyTypes
 from receiver.destinations.command import CommandSettings
 from receiver.destinations.slack import SlackSettings
 from receiver.errors import Problem, SettingsError
-from receiver.models import Secret
+from receiver.models import Rate, Secret
 from receiver.providers import LazySources, judge
 from receiver.settings import Known, RetryPolicy, Settings, load
+from receiver.settings.fields import rate
 
 KNOWN = Known(LazySources(), judge, LazyTypes())
 SOURCE = '[sources.s]\nprovider = "sora2"\nsecrets = ["secret"]\n'
@@ -90,6 +91,13 @@ WRONG = [
     ("[server]\nport = -1", "server.port", "must be at least 0", ""),
     ("[server]\nhost = 1", "server.host", "expected text in quotes", ""),
     ('[server]\ngrace = "soon"', "server.grace", "not a duration", '"10s"'),
+    *(
+        (
+            f'[destinations.e]\ntype = "http"\nurl = "http://h/"\nmax_rate = {written}',
+            "destinations.e.max_rate", "not a rate", '"20/s"',
+        )
+        for written in ("20", '"20"', '"0/s"', '"-1/s"', '"1/d"', '"1 /s"', '"x/s"', "{}")
+    ),
     ("[server]\ngrace = 10", "server.grace", "not a duration", '"10s"'),
     (f'[server]\ngrace = "{"9" * 30}d"', "server.grace", "not a duration", ""),
     ('[server]\nbody_timeout = "0s"', "server.body_timeout", "at least 1ms", ""),
@@ -667,3 +675,39 @@ def test_a_digest_of_less_than_a_second_is_a_problem(folder, digest):
     [problem] = problems(folder, SOURCE + OPS + f"digest = {digest}\n")
 
     assert problem.key == "destinations.d.digest"
+
+
+@pytest.mark.parametrize(
+    ("written", "per_second", "shown"),
+    [
+        ("20/s", 20, "20/s"),
+        ("90/m", 1.5, "90/m"),
+        ("1000/h", 1000 / 3600, "1000/h"),
+        ("0.5/s", 0.5, "0.5/s"),
+    ],
+)
+def test_a_rate_is_so_many_in_a_second_a_minute_or_an_hour(
+    written: str, per_second: float, shown: str
+):
+    found = rate(written)
+
+    assert found is not None
+    assert found.per_second == pytest.approx(per_second)
+    assert str(found) == shown
+
+
+def test_slack_has_a_rate_of_its_own_and_a_breaker_like_all(folder: Path):
+    toml = """
+[destinations.d]
+type = "slack"
+url = "https://hooks.slack.com/services/x"
+breaker = { failures = 0 }
+[destinations.e]
+type = "slack"
+url = "https://hooks.slack.com/services/x"
+max_rate = "90/m"
+"""
+    found = loaded(folder, SOURCE + toml).destinations
+
+    assert (found["d"].max_rate, found["e"].max_rate) == (Rate(1, 1), Rate(90, 60))
+    assert (found["d"].breaker.failures, found["e"].breaker.failures) == (0, 5)

@@ -77,8 +77,12 @@ class DueNow:
             held = self.claims.held(destination)
             ordered = destination in self.ordered
             look = _Look.at(destination, ordered=ordered, by_hand=by_hand)
-            most = (2 if ordered else 1) * (limit + len(held)) + 1
-            free = _free(await self._rows(look, now, most), held, ordered=ordered)
+            most = limit + len(held) + 1
+            rows = await self._rows(look, now, most)
+            free = _free(rows, held, ordered=ordered)
+            if len(rows) == most and len(free) <= limit:  # both lines of a subject
+                rows = await self._rows(look, now, most * 2)
+                free = _free(rows, held, ordered=ordered)
             chosen = fitting(free[:limit], max_bytes)
             tokens = [
                 self.claims.take(

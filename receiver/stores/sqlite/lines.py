@@ -36,11 +36,13 @@ _NEXT = (
     " AND NOT EXISTS (SELECT 1 FROM deliveries INDEXED BY deliveries_line"
     " WHERE destination_id = ?1 AND line = ?2 AND turn = 1)"
 )
-_LEAVE = (
-    "UPDATE deliveries SET turn = NULL, line = CASE WHEN status = 2 AND line & 1 = 0"
-    " AND destination_id IN (SELECT destination_id FROM ordered WHERE block)"
-    " THEN line END WHERE id = ?"
+LEAVES = (
+    "turn = CASE WHEN ?{status} = 0 THEN turn END, line = CASE WHEN ?{status} = 0"
+    " OR (?{status} = 2 AND line & 1 = 0 AND destination_id IN"
+    " (SELECT destination_id FROM ordered WHERE block)) THEN line END"
 )
+"""What an update to a status sets, too: who is settled leaves, unless it blocks."""
+
 _JOIN = (
     "UPDATE deliveries SET line = (SELECT line_of(e.source_id, e.subject) | 1"
     " FROM events e WHERE e.id = event_id) WHERE id = ?"
@@ -85,13 +87,11 @@ async def teach(connection: aiosqlite.Connection) -> None:
     await connection.create_function("line_of", 2, line_of, deterministic=True)
 
 
-async def leave(
-    connection: aiosqlite.Connection, settled: Sequence[tuple[int, Line]]
-) -> None:
-    """Deliveries that stood in lines were settled: the next ones have the turn."""
-    if settled:
-        await connection.executemany(_LEAVE, [(delivery,) for delivery, _ in settled])
-        await _give_turn(connection, [line for _, line in settled])
+async def pass_on(connection: aiosqlite.Connection, lines: Iterable[Line]) -> None:
+    """Where nobody has the turn the next in line has it."""
+    behind = list(dict.fromkeys(lines))
+    if behind:
+        await connection.executemany(_NEXT, behind)
 
 
 async def come_back(
@@ -113,11 +113,7 @@ async def come_back(
             dead,
         )
         lines |= {(row[0], row[1]) for row in rows}
-    await _give_turn(connection, lines)
-
-
-async def _give_turn(connection: aiosqlite.Connection, lines: Iterable[Line]) -> None:
-    await connection.executemany(_NEXT, list(dict.fromkeys(lines)))
+    await pass_on(connection, lines)
 
 
 async def keep_order(
@@ -160,7 +156,7 @@ async def _begin(
     elif on_dead == "skip":
         rows = await connection.execute_fetchall(_BLOCKED, (destination,))
         await connection.execute(_UNBLOCK, (destination,))
-        await _give_turn(connection, [(row[0], row[1]) for row in rows])
+        await pass_on(connection, [(row[0], row[1]) for row in rows])
 
 
 async def _end(connection: aiosqlite.Connection, destination: int) -> None:

@@ -38,6 +38,11 @@ _INSERT_REPLAYED = (
     "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, 0, ?4, 0, NULL, 0, NULL, ?6, ?7,"
     f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
 )
+_CONCLUDE = (
+    "UPDATE deliveries SET attempts = ?1, progress = coalesce(?2, progress),"
+    " status = ?3, due_at = ?4, settled_at = ?5, round_attempts = round_attempts + 1,"
+    f" manual = 0, {lines.LEAVES.format(status=3)} WHERE id = ?6"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,29 +211,25 @@ async def record_attempts(
     now = {row.id: row for row in found}
     applied = [_applies(item, now[item.delivery]) for item in items]
     await connection.executemany(
-        "UPDATE deliveries SET attempts = ?, progress = coalesce(?, progress),"
-        " status = ?, due_at = ?, settled_at = ?, round_attempts = round_attempts + 1,"
-        " manual = 0 WHERE id = ?",
+        _CONCLUDE,
         [_outcome_row(item) for item, yes in zip(items, applied, strict=True) if yes],
     )
-    await connection.executemany(
-        "UPDATE deliveries SET attempts = ?, progress = coalesce(?, progress) WHERE id = ?",
-        [
-            (item.attempt.number, item.attempt.outcome.progress or None, item.delivery)
-            for item, yes in zip(items, applied, strict=True)
-            if not yes
-        ],
-    )
+    overtaken = [item for item, yes in zip(items, applied, strict=True) if not yes]
+    if overtaken:
+        await connection.executemany(
+            "UPDATE deliveries SET attempts = ?, progress = coalesce(?, progress)"
+            " WHERE id = ?",
+            [
+                (i.attempt.number, i.attempt.outcome.progress or None, i.delivery)
+                for i in overtaken
+            ],
+        )
     settled = [
         yes and item.step.status is not Status.PENDING
         for item, yes in zip(items, applied, strict=True)
     ]
-    await lines.leave(
-        connection,
-        _in_lines(
-            now[item.delivery] for item, yes in zip(items, settled, strict=True) if yes
-        ),
-    )
+    left = (now[i.delivery] for i, yes in zip(items, settled, strict=True) if yes)
+    await lines.pass_on(connection, _lines(left))
     return settled
 
 
@@ -248,11 +249,9 @@ async def _standing(
     return found
 
 
-def _in_lines(rows: Iterable[Standing]) -> list[tuple[int, lines.Line]]:
-    """Those of the deliveries that stand in a line, and in which."""
-    return [
-        (row.id, (row.destination, row.line)) for row in rows if row.line is not None
-    ]
+def _lines(rows: Iterable[Standing]) -> list[lines.Line]:
+    """Where those of the deliveries stand that stand in a line."""
+    return [(row.destination, row.line) for row in rows if row.line is not None]
 
 
 def _applies(item: NewRecord, now: Standing) -> bool:
@@ -309,7 +308,7 @@ async def retry(
         dead = [row for row in changed if row.status == 2]
         await lines.come_back(
             connection,
-            [line for _, line in _in_lines(dead)],
+            _lines(dead),
             [row.id for row in dead if row.line is None],
         )
         results.append(Changed(changed, missing))
@@ -324,10 +323,11 @@ async def cancel(
     for deliveries, now in items:
         changed, missing = await _changeable(connection, deliveries)
         await connection.executemany(
-            "UPDATE deliveries SET status = 3, settled_at = ?, manual = 0 WHERE id = ?",
+            "UPDATE deliveries SET status = 3, settled_at = ?, manual = 0,"
+            " line = NULL, turn = NULL WHERE id = ?",
             [(now, row.id) for row in changed],
         )
-        await lines.leave(connection, _in_lines(changed))
+        await lines.pass_on(connection, _lines(changed))
         results.append(Changed(changed, missing))
     return results
 
