@@ -154,8 +154,9 @@ class Lane:
             await self._give_back()
             await self._wake.wait()
             return
-        now = clock.monotonic()
-        if not self._gate.limit(now) or self._gate.ready_at > now + HORIZON_S:
+        if not self._gate.probing:
+            self._asked_by_hand = False  # it goes out like all the others
+        if self._too_far_ahead():
             await self._give_back()
             await self._probe_if_asked()
         self._begin()
@@ -163,13 +164,22 @@ class Lane:
         due_at = await self._claim(room) if room else None
         await self._sleep_until(due_at)
 
+    def _too_far_ahead(self) -> bool:
+        """Whether what is claimed could wait for longer than its claim lasts."""
+        now = clock.monotonic()
+        at_a_time = self._gate.limit(now)
+        if not at_a_time or not self._gate.soon(now, HORIZON_S, 1):
+            return True
+        return not self.settings.window and len(self._ready) > at_a_time * AHEAD
+
     def _room(self) -> int:
         """How many to claim now; few at a time are not worth a look."""
         now = clock.monotonic()
         at_a_time = self._gate.limit(now)
         if self.settings.window:
             waits = self.claimed or now < self._collecting_until
-            return 0 if waits or not at_a_time else MOST_TOGETHER
+            soon = at_a_time and self._gate.soon(now, HORIZON_S, 1)
+            return MOST_TOGETHER if soon and not waits else 0
         most = at_a_time if self._gate.probing else at_a_time * AHEAD
         room = most - self.claimed
         if room < at_a_time or self._bytes >= MAX_CLAIMED_BYTES:
@@ -181,7 +191,8 @@ class Lane:
 
     async def _probe_if_asked(self) -> None:
         """What somebody asks for goes out although the breaker is open: one attempt."""
-        if self._asked_by_hand and self._gate.probing:
+        soon = self._gate.soon(clock.monotonic(), HORIZON_S, 1)
+        if self._asked_by_hand and self._gate.probing and soon:
             self._asked_by_hand = False
             await self._claim(1, by_hand=True)
             if self._ready:
