@@ -205,8 +205,10 @@ async def test_replays_of_a_subject_keep_their_order_beside_new_events(bench, ta
 
 
 def test_a_dead_delivery_can_block_only_where_order_is_kept():
-    problems = list(to("http://127.0.0.1/", on_dead="block").problems())
-    none = list(to("http://127.0.0.1/", on_dead="block", ordering="subject").problems())
+    problems = list(to("http://127.0.0.1/", on_dead="block").all_problems())
+    none = list(
+        to("http://127.0.0.1/", on_dead="block", ordering="subject").all_problems()
+    )
 
     assert [field for field, _, _ in problems] == ["on_dead"]
     assert none == []

@@ -87,7 +87,6 @@ class EmailSettings(DestinationSettings):
     )
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
-        yield from super().problems()
         try:
             found = server(self.smtp)
         except ValueError as error:

@@ -40,7 +40,6 @@ class PythonSettings(DestinationSettings):
     concurrency: int = option(4, help="child processes, so calls at a time", least=1)
 
     def problems(self) -> Iterable[tuple[str, str, str]]:
-        yield from super().problems()
         if not _HANDLER.fullmatch(self.handler):
             hint = 'write it like "mycompany.handlers:on_batch"'
             yield "handler", f'"{self.handler}" does not name a function', hint

@@ -236,7 +236,7 @@ def _destinations(
             continue
         built = build(cls, table, key, problems, name=name)
         if built is not None:
-            for field, message, hint in built.problems():
+            for field, message, hint in built.all_problems():
                 problems.add(f"{key}.{field}", message, hint)
             destinations[name] = built
     return destinations

@@ -189,11 +189,16 @@ class DestinationSettings:
         BreakerPolicy, help="when to stop asking what does not answer"
     )
 
-    def problems(self) -> Iterable[tuple[str, str, str]]:
+    def all_problems(self) -> Iterable[tuple[str, str, str]]:
         """What is wrong beyond single fields: (field, message, hint) each."""
         if self.on_dead == "block" and self.ordering == "none":
             hint = 'set ordering = "subject", too'
             yield "on_dead", "does nothing where no order is kept", hint
+        yield from self.problems()
+
+    def problems(self) -> Iterable[tuple[str, str, str]]:
+        """What is wrong with what the type has of its own."""
+        return ()
 
     def missing(self) -> Iterable[tuple[str, str, str]]:
         """
