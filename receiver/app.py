@@ -57,11 +57,11 @@ class App:
         self.metrics = Metrics()
         self.senders = Senders(settings.sources.values())
         self.keys = PublicKeys(store)
+        self.alerts = Alerts(settings, store, self._wake)
         self.dispatcher = Dispatcher(
-            store, self.metrics, make_destination, self.senders.read
+            store, self.metrics, make_destination, self.senders.read, self.alerts
         )
         wake = self.dispatcher.wake
-        self.alerts = Alerts(settings, store, wake)
         self.intake = Intake(
             settings, store, self.metrics, wake, self.senders, self.keys, self.alerts
         )
@@ -73,6 +73,9 @@ class App:
             settings, store, self.dispatcher, self.senders.read, again, self.alerts
         )
         self.web: ASGIApp = create_app(self.hooks, self.health)
+
+    def _wake(self, destinations: tuple[str, ...]) -> None:
+        self.dispatcher.wake(destinations)
 
     @classmethod
     async def open(cls, settings: Settings) -> "App":

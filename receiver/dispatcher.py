@@ -9,6 +9,7 @@ import os
 import random
 from collections.abc import Callable, Iterable, Mapping
 
+from receiver.alerts import Alerts
 from receiver.delivery import ReadEvent
 from receiver.destinations import Destination
 from receiver.lane import Lane
@@ -30,9 +31,15 @@ class Dispatcher:
     """
 
     def __init__(
-        self, store: Store, metrics: Metrics, make: Make, read: ReadEvent
+        self,
+        store: Store,
+        metrics: Metrics,
+        make: Make,
+        read: ReadEvent,
+        alerts: Alerts,
     ) -> None:
         self._store = store
+        self._alerts = alerts
         self._metrics = metrics
         self._make = make
         self._read = read
@@ -133,6 +140,7 @@ class Dispatcher:
             self._store,
             self._metrics,
             self.recorder,
+            self._alerts,
             owner=self._owner,
             pauses=self._pauses.setdefault(settings.name, []),
             read=self._read,

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from receiver import clock, delivery, logs
+from receiver import clock, delivery, internal, logs
+from receiver.alerts import Alerts
 from receiver.delivery import ReadEvent
 from receiver.destinations import Destination
 from receiver.errors import StoreError
@@ -59,6 +60,7 @@ class Lane:
         store: Store,
         metrics: Metrics,
         recorder: Recorder,
+        alerts: Alerts,
         *,
         owner: str,
         pauses: list[Pause],
@@ -70,6 +72,7 @@ class Lane:
         self._store = store
         self._metrics = metrics
         self._recorder = recorder
+        self._alerts = alerts
         self._owner = owner
         self._read = read
         self._log = logs.get()
@@ -313,6 +316,8 @@ class Lane:
                 reason=outcome.pause,
             )
             await self._recorder.pause(self.settings.name, outcome.pause, now)
+            if any(claim.event.source != internal.SOURCE for claim in claims):
+                self._alerts.destination_paused(self.settings.name, outcome.pause)
 
     async def _conclude(
         self, claim: Claim, attempt: Attempt, now: datetime, jitter: float
@@ -363,6 +368,9 @@ class Lane:
         if step.status is Status.DELIVERED:
             waited = (now - claim.delivery.created_at).total_seconds()
             self._metrics.delivered_after.labels(name).observe(max(0.0, waited))
+        elif step.status is Status.DEAD:
+            said = outcome.detail or outcome.result
+            self._alerts.delivery_dead(claim.event, name, said)
         log = self._log.info if outcome.ok else self._log.warning
         log(
             "delivery.attempted",

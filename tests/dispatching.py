@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from aiohttp import web
 
 from receiver import clock
+from receiver.alerts import Alerts
 from receiver.destinations import TYPES, Destination, Parcel
 from receiver.destinations.http import HttpSettings
 from receiver.dispatcher import Dispatcher
@@ -25,7 +26,13 @@ from receiver.models import (
     Status,
 )
 from receiver.providers.senders import Senders
-from receiver.settings import DestinationSettings, RetryPolicy
+from receiver.settings import (
+    DestinationSettings,
+    RetryPolicy,
+    Server,
+    Settings,
+    StoreSettings,
+)
 from receiver.stores import DeliveryFilter, Store, open_store
 from tests.sinks import Seen, Sink
 
@@ -39,9 +46,16 @@ class Bench:
     def __init__(self, store: Store, folder: Path) -> None:
         self.store = store
         self.folder = folder
-        self.dispatcher = Dispatcher(store, Metrics(), self.make, Senders(()).read)
+        settings = Settings("t", Server(), StoreSettings(), {}, {}, ())
+        self.alerts = Alerts(settings, store, self.wake)
+        self.dispatcher = Dispatcher(
+            store, Metrics(), self.make, Senders(()).read, self.alerts
+        )
         self.made: list[Destination] = []
         self._count = 0
+
+    def wake(self, destinations: tuple[str, ...]) -> None:
+        self.dispatcher.wake(destinations)
 
     def make(self, settings: DestinationSettings) -> Destination:
         known = settings.type in TYPES

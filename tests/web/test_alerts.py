@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import httpx
+from aiohttp import web
 
 from tests.making import signed
 from tests.serving import SECRET, command, config, serving
-from tests.sinks import sink
+from tests.sinks import Seen, sink
 
 ROUTES = """
 [[routes]]
@@ -60,3 +61,53 @@ async def test_conflicts_failing_routes_refusals_and_pauses_are_told(tmp_path: P
     assert told["route.failing"]["route"] == "events"
     assert told["source.rejecting"]["code"] == "signature_mismatch"
     assert {one.headers["receiver-source"] for one in seen} == {"receiver"}
+
+
+FAILING = """
+[[routes]]
+name = "events"
+source = "sora2"
+to = ["dead", "gone"]
+[[routes]]
+name = "alerts"
+source = "receiver"
+to = ["ops", "deaf"]
+"""
+
+
+async def test_the_dead_and_the_paused_are_told_of_and_alerts_never_loop(
+    tmp_path: Path,
+):
+    async def respond(seen: Seen) -> web.Response:
+        path = seen.path.rpartition("/")[2]
+        return web.Response(status={"ops": 200, "gone": 410}.get(path, 500))
+
+    async with sink() as there:
+        there.respond = respond
+        once = "retry = { max_attempts = 1 }"
+        toml = config(
+            destinations={
+                name: f'type = "http"\nurl = "{there.url}/{name}"\n{once}'
+                for name in ("dead", "gone", "ops", "deaf")
+            },
+            routes=FAILING,
+        )
+        async with (
+            serving(tmp_path, toml) as running,
+            httpx.AsyncClient(base_url=running.url) as client,
+        ):
+            sent = body()
+            headers = signed(sent, SECRET)
+            await client.post("/webhook/sora2", content=sent, headers=headers)
+            seen = await there.wait_for(6)
+            await running.line("delivery.attempted", destination="deaf", status="dead")
+            await running.stop()
+        _, out, _ = await command(tmp_path, "events", "list", "--json")
+
+    told = [json.loads(one.body) for one in seen if one.path.endswith("/ops")]
+    assert {one["type"]: one["destination"] for one in told} == {
+        "delivery.dead": "dead",
+        "destination.paused": "gone",
+    }
+    kinds = sorted(event["type"] for event in json.loads(out))
+    assert kinds == ["batch.running", "delivery.dead", "destination.paused"]
