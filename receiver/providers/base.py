@@ -134,7 +134,7 @@ class Provider:
         public = any(scheme.algorithm == "ed25519" for scheme in used)
         if public and find_spec("cryptography") is None:
             message = "its signatures need a library that is not installed"
-            hint = 'install it beside receiver: pip install cryptography'
+            hint = "install it beside receiver: pip install cryptography"
             yield "provider", message, hint
 
     def warnings(self) -> Iterable[tuple[str, str]]:

@@ -260,7 +260,7 @@ def test_without_its_extra_the_provider_is_a_problem_that_says_what_to_install(
 
     assert (field, others) == ("provider", [])
     assert "not installed" in message
-    assert hint == 'install it beside receiver: pip install cryptography'
+    assert hint == "install it beside receiver: pip install cryptography"
 
 
 def test_all_that_is_signed_is_declared():
