@@ -9,9 +9,9 @@ https://github.com/google/cel-spec
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from receiver import clock
@@ -40,6 +40,9 @@ _UNKNOWN_TO_JSON = {
     "UNKNOWN": "nothing known",
 }
 _OPTIONAL = "gave what may be missing: end it with .orValue(...)"
+
+_NOT_IN_TEXTS = re.compile("[\\0\\ud800-\\udfff]")
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
@@ -135,11 +138,12 @@ def context(
 
     Conditions need it without `more`, values with it: `MORE_NAMES`, and the texts they
     were compiled with.  A time the event does not have is left out: an expression that
-    needs it fails.
+    needs it fails.  `data` is what `tellable` makes of the parsed body.
     """
     known = {name: value for name, value in event.items() if value is not None}
     names = {f"event.{name}": value for name, value in known.items()}
     names |= {f"request.{name}": value for name, value in request.items()}
+    names = _replaced(names)  # a key, or a parameter, may have a NUL in it, too
     if more is None:
         return _environment().Activation({**names, "data": data})
     environment = _environment_of_values(frozenset(more).difference(MORE_NAMES))
@@ -167,20 +171,47 @@ def context_of(full: Event, more: Mapping[str, Any] | None = None) -> Any:
         origin=full.origin,
     )
     request = {"headers": dict(full.headers), "query": dict(full.query)}
-    return context(fields, _without_nul(full), request, more)
+    return context(fields, tellable(full.data, full.body), request, more)
 
 
-def _without_nul(event: Event) -> Any:
-    """The parsed body; CEL's binding would end a text at a NUL, so that is replaced."""
-    return _replaced(event.data) if b"\\u0000" in event.body else event.data
+def tellable(data: Any, body: bytes) -> Any:
+    """
+    The parsed body as CEL can have it.
+
+    Its texts are Unicode that a NUL ends, and its whole numbers have 64 bits.  A NUL or
+    half a surrogate pair becomes U+FFFD and a larger number a float, so that what one
+    field has does not decide what an expression makes of the others.
+    """
+    odd = b"\\u" in body or _LONG_NUMBER.search(body)
+    return _replaced(data) if odd else data
 
 
 def _replaced(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {_replaced(name): _replaced(item) for name, item in data.items()}
-    if isinstance(data, list):
-        return [_replaced(item) for item in data]
-    return data.replace("\0", "\ufffd") if isinstance(data, str) else data
+    """A copy, made without recursion: the parser goes deeper than we could."""
+    made: list[Any] = []
+    waiting: list[tuple[Any, Callable[[Any], None]]] = [(data, made.append)]
+    while waiting:
+        value, put = waiting.pop()
+        if isinstance(value, dict):
+            table: dict[str, Any] = {}
+            put(table)
+            inside = reversed(value.items())
+            waiting += [(v, partial(table.__setitem__, _text(n))) for n, v in inside]
+        elif isinstance(value, list):
+            items: list[Any] = []
+            put(items)
+            waiting += [(v, items.append) for v in reversed(value)]
+        elif isinstance(value, str):
+            put(_text(value))
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            put(float(str(value)))  # which does not overflow
+        else:
+            put(value)
+    return made[0]
+
+
+def _text(text: str) -> str:
+    return _NOT_IN_TEXTS.sub("\ufffd", text)
 
 
 def event_fields(

@@ -23,7 +23,7 @@ from typing import Any, Literal
 from receiver import clock, logs
 from receiver.alerts import Alerts
 from receiver.errors import Conflict, Rejected, StoreError
-from receiver.expressions import context, event_fields
+from receiver.expressions import context, event_fields, tellable
 from receiver.metrics import Metrics
 from receiver.models import (
     Decision,
@@ -328,7 +328,7 @@ def understand(provider: Provider, request: Request, router: Router) -> Understo
             origin=WEBHOOK,
         )
         visible = {"headers": dict(request.headers), "query": dict(request.query)}
-        return context(fields, data, visible)
+        return context(fields, tellable(data, request.body), visible)
 
     return Understood(reading, tuple(router.opinions(source, reading.type, build)))
 

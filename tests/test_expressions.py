@@ -331,3 +331,34 @@ def test_the_body_comes_back_as_it_was_but_for_nul(data: Any):
     found = compile_value("data").of(context_of(event(body), more))
 
     assert found == json.loads(body.replace("\\u0000", "\ufffd"))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(r'"a prompt cut in two \ud83d"', id="half a surrogate pair"),
+        pytest.param(r'{"\udc00": 1}', id="half a surrogate pair in a name"),
+        pytest.param('"\\u0000"', id="nul"),
+        pytest.param(str(2**70), id="a large number"),
+        pytest.param("9" * 4000, id="a very large number"),
+        pytest.param('[{"\\u0000":' * 400 + "1" + "}]" * 400, id="deep"),
+    ],
+)
+def test_what_one_field_has_does_not_decide_about_another(odd: str):
+    arrived = event(f'{{"odd": {odd}, "status": "failed"}}')
+
+    assert compile_condition('data.status == "failed"').holds(context_of(arrived))
+
+
+@pytest.mark.parametrize("name", ["data.name", "event.subject", "request.query.name"])
+def test_a_nul_does_not_end_a_text(name: str):
+    text = "admin\0 or not"
+    arrived = event({"name": text}, subject=text, query={"name": text})
+
+    assert compile_condition(f'{name} != "admin"').holds(context_of(arrived))
+
+
+def test_a_number_beyond_64_bits_is_a_float():
+    arrived = event({"id": 2**64})
+
+    assert compile_condition("data.id > 1.8e19").holds(context_of(arrived))

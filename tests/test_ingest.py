@@ -352,3 +352,13 @@ def test_a_repeat_conflicts_supplements_or_says_the_same(
     first, first_urls, again, kind
 ):
     assert compare(first, again, first_urls) == kind
+
+
+def test_half_a_surrogate_pair_elsewhere_does_not_keep_an_event_from_its_route():
+    body = rb'{"batch_id":"b","status":"failed","prompt":"cut \ud83d"}'
+    request = Request({}, {}, body, NOW)
+    route = Route(name="r", source="*", when='data.status == "failed"', to=("a",))
+
+    understood = understand(SENDER, request, Router((route,)))
+
+    assert [o.verdict for o in understood.opinions] == ["matched"]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from receiver.expressions import ExpressionError, compile_value, context
+from receiver.expressions import ExpressionError, compile_value, context, tellable
 from receiver.models import Request
 
 _NAME = r"[A-Za-z0-9_-]+"
@@ -52,7 +52,8 @@ class Seen:
         if self._context is None:
             request = self.request
             visible = {"headers": dict(request.headers), "query": dict(request.query)}
-            self._context = context({}, self.data, visible, {})
+            data = tellable(self.data, request.body)
+            self._context = context({}, data, visible, {})
         return self._context
 
 

@@ -236,3 +236,12 @@ def test_a_body_as_large_as_may_be_is_read_at_once():
     reading = read(parse(body.encode()), result_urls="urls[]")
 
     assert len(reading.result_urls) == 100_000
+
+
+def test_texts_that_differ_behind_a_nul_make_different_keys():
+    sender = configured("hmac", token="t", key="data.a + ':' + data.b")
+    bodies = (rb'{"a":"x","b":"y\u0000 1"}', rb'{"a":"x","b":"y\u0000 2"}')
+
+    keys = {sender.read(Request({}, {}, b, NOW), parse(b)).key for b in bodies}
+
+    assert len(keys) == 2
