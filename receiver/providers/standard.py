@@ -13,7 +13,10 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
+from receiver.errors import Rejected
+from receiver.models import Reading, Request
 from receiver.providers.mapped import Mapped, MappedSource, Written
 from receiver.schemes import KeyForm, Scheme, key_of, keys_of
 from receiver.settings import option
@@ -30,6 +33,8 @@ V1 = Scheme(
 )
 V1A = replace(V1, prefix="v1a,", algorithm="ed25519", key="whpk")
 PLAIN = replace(V1, key="text")
+
+ID_HEADERS = ("webhook-id", "svix-id")
 
 FORMS: Mapping[str, KeyForm] = {"whsec_": "whsec", "whpk_": "whpk"}
 """What a secret is by its beginning; of any other beginning it may be plain."""
@@ -73,6 +78,14 @@ class Standard(Mapped):
         for scheme in self.schemes:
             if scheme.key == "text":
                 self._keys[scheme] = keys_of(scheme, plain)
+
+    def read(self, request: Request, data: Any) -> Reading:
+        """Only one of the two names is signed, so the other must not say otherwise."""
+        found = {request.headers[n] for n in ID_HEADERS if n in request.headers}
+        if len(found) > 1:
+            message = f"the headers {' and '.join(ID_HEADERS)} are not the same"
+            raise Rejected(400, "id_mismatch", message)
+        return super().read(request, data)
 
     def unfit(self, secret: str) -> str:
         form = _form(secret)

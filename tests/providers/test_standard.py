@@ -62,6 +62,18 @@ def test_what_svix_signs_gets_in_by_either_name():
         assert standard.read(asked, json.loads(BODY)).key == "msg_1"
 
 
+def test_an_id_that_is_not_signed_cannot_take_the_place_of_the_one_that_is():
+    signature = SvixWebhook(SECRET).sign("msg_1", NOW, BODY)
+    standard = provider("standard", SECRET)
+    asked = request({**headers(signature, "svix"), "webhook-id": "msg_2"})
+
+    verify(standard, asked)
+
+    with pytest.raises(Rejected) as caught:
+        standard.read(asked, json.loads(BODY))
+    assert (caught.value.status, caught.value.code) == (400, "id_mismatch")
+
+
 def test_public_keys_verify_and_private_ones_sign():
     standard = provider("standard", PUBLIC)
 
