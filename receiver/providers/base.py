@@ -89,7 +89,7 @@ class Provider:
         return ()
 
     def moment(self, request: Request) -> datetime | None:  # noqa: ARG002
-        """When a request was sent, where its scheme has no timestamp."""
+        """When a request was sent by its body, where no timestamp is signed beside it."""
         return None
 
     # -- reading
@@ -119,9 +119,18 @@ class Provider:
             message = f"{source.provider} does not sign its requests"
             yield "secrets", message, self.unsigned_hint
             return
+        if source.tolerance is not None and not self._signs_time:
+            message = "its requests have no time that is signed"
+            yield "tolerance", message, "remove it: every request would be refused"
         for i, secret in enumerate(source.secrets):
             if why := self.unfit(secret):
                 yield f"secrets[{i}]", f"does not fit: {why}", "copy it again"
+
+    @property
+    def _signs_time(self) -> bool:
+        verified = bool(self.source.secrets) or not self.needs_secret
+        in_scheme = any("timestamp" in scheme.covers for scheme in self.schemes)
+        return (verified and in_scheme) or type(self).moment is not Provider.moment
 
     def unfit(self, secret: str) -> str:
         """Why a secret cannot be a key of any of its schemes; empty if it can."""

@@ -26,7 +26,7 @@ from receiver.providers.causes import (
 from receiver.providers.copies import Key, configured, unfit
 from receiver.providers.given import MASK, signature_like, what_is_wrong
 from receiver.providers.known import signers
-from receiver.providers.verification import check_age
+from receiver.providers.verification import check_age, moment_of, tolerance_of
 from receiver.schemes import (
     Scheme,
     check,
@@ -36,7 +36,6 @@ from receiver.schemes import (
     moment_from,
     signature,
     signed_bytes,
-    timestamp_of,
     timestamp_text,
 )
 
@@ -205,7 +204,7 @@ def _timestamp(
     provider: Provider, scheme: Scheme | None, request: Request
 ) -> Iterator[Check]:
     signed = scheme is not None and "{timestamp}" in scheme.signed
-    tolerance = provider.source.tolerance or (provider.tolerance if signed else None)
+    tolerance = tolerance_of(provider, scheme)
     text = timestamp_text(scheme, request) if scheme is not None else None
     if signed and scheme is not None and text is None:
         where = scheme.timestamp_header
@@ -213,8 +212,7 @@ def _timestamp(
         hint = "it is signed, so it must come through; a proxy may drop it"
         yield Check("timestamp", "failed", f"{where}{part} is not there", hint)
     elif tolerance is not None:
-        moment = timestamp_of(scheme, request) if scheme is not None else None
-        moment = moment or provider.moment(request)
+        moment = moment_of(provider, scheme, request)
         yield _age(moment, request.received_at, tolerance, _other_format(scheme, text))
     elif signed:
         words = "signed, and not held against the clock (see `tolerance`)"

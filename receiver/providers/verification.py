@@ -35,11 +35,29 @@ def verify(provider: Provider, request: Request) -> None:
     if provider.schemes and (source.secrets or not provider.needs_secret):
         scheme = _fitting(provider, request)
         provider.check_sender(request)
-    signed_at = scheme is not None and "timestamp" in scheme.covers
-    tolerance = source.tolerance or (provider.tolerance if signed_at else None)
+    tolerance = tolerance_of(provider, scheme)
     if tolerance is not None:
-        moment = timestamp_of(scheme, request) if scheme is not None else None
-        check_age(moment or provider.moment(request), request.received_at, tolerance)
+        moment = moment_of(provider, scheme, request)
+        check_age(moment, request.received_at, tolerance)
+
+
+def tolerance_of(provider: Provider, scheme: Scheme | None) -> timedelta | None:
+    """How old or early a request with this signature may be; None if nobody asks."""
+    signed = scheme is not None and "timestamp" in scheme.covers
+    return provider.source.tolerance or (provider.tolerance if signed else None)
+
+
+def moment_of(
+    provider: Provider, scheme: Scheme | None, request: Request
+) -> datetime | None:
+    """
+    When a request was sent, by its signed timestamp or else its body.
+
+    A header that is not signed can be made young again by whoever has the request.
+    """
+    if scheme is not None and "timestamp" in scheme.covers:
+        return timestamp_of(scheme, request)
+    return provider.moment(request)
 
 
 def _fitting(provider: Provider, request: Request) -> Scheme:

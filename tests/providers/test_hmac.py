@@ -185,6 +185,22 @@ def test_sha1_can_be_allowed():
     assert not problems({"header": "X-S", "algorithm": "sha1"}, allow_sha1=True)
 
 
+@pytest.mark.parametrize(
+    ("table", "meetable"),
+    [
+        ({"signed": "{timestamp}.{body}", "timestamp_header": "X-T"}, True),
+        ({"timestamp_header": "X-T"}, False),
+        ({}, False),
+    ],
+)
+def test_a_tolerance_for_a_time_that_is_not_signed_is_a_problem(table, meetable):
+    provider = signing({"header": "X-S", **table}, tolerance="1h")
+
+    fields = [field for field, _, _ in provider.problems()]
+
+    assert fields == ([] if meetable else ["tolerance"])
+
+
 def test_a_signature_that_leaves_the_body_out_is_warned_of():
     table = {"header": "X-S", "signed": "{header.x-id}"}
 

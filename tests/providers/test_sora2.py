@@ -175,6 +175,18 @@ def test_age_is_judged_where_a_tolerance_is_configured(offset_s, code, kind):
     assert (caught.value.status, caught.value.code) == (401, code)
 
 
+def test_an_old_request_is_not_made_young_by_a_header_that_is_not_signed():
+    body = samples("sora2", "bat_1", NOW)["batch.completed"].body
+    later = NOW + timedelta(hours=1)
+    headers = {**making.signed(body, SECRET, now=NOW), "x-sora2-timestamp": str(later)}
+    strict = making.provider("sora2", SECRET, tolerance=timedelta(minutes=5))
+
+    with pytest.raises(Rejected) as caught:
+        verify(strict, request(body, headers, later))
+
+    assert caught.value.code == "timestamp_out_of_range"
+
+
 def test_a_body_without_any_time_is_refused_where_a_tolerance_is_configured():
     body = b'{"event":"a","batch_id":"b"}'
     signed = making.signed(body, SECRET, now=NOW)["x-sora2-signature"]
