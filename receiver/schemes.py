@@ -104,17 +104,24 @@ def key_of(form: KeyForm, secret: str) -> bytes:
     The bytes a secret stands for.
 
     Raises:
-        ValueError: it is not of that form; the message says what is expected.
+        ValueError: it is not of that form, or not secret; the message says why.
     """
-    if form == "text":
-        return secret.encode()
+    if form not in ("whpk", "ed25519") and secret.startswith("whpk_"):
+        raise ValueError("a public key, which everybody may know")
+    if secret.strip() in ("", "whsec_"):
+        raise ValueError("empty")
     if form == "whsec":
         return standard_key(secret)
-    if form == "hex":
+    if form in ("text", "hex"):
         try:
-            return bytes.fromhex(secret)
+            return secret.encode() if form == "text" else bytes.fromhex(secret)
         except ValueError:
-            raise ValueError("not hex digits") from None
+            message = "not UTF-8" if form == "text" else "not hex digits"
+            raise ValueError(message) from None
+    return _from_base64(form, secret)
+
+
+def _from_base64(form: KeyForm, secret: str) -> bytes:
     encoded = secret.removeprefix("whpk_") if form == "whpk" else secret
     if form == "ed25519":  # as JWKs have it, in the alphabet of URLs
         encoded = secret.translate(URL_ALPHABET)

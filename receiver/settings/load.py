@@ -27,6 +27,7 @@ from receiver.settings.model import (
     Settings,
     Source,
     StoreSettings,
+    guessable,
     unmeetable,
 )
 
@@ -203,6 +204,8 @@ def _check_source(source: Source, key: str, problems: Problems, known: Known) ->
     _check_networks(source.allow_ips, f"{key}.allow_ips", problems)
     for field, message in unmeetable(source):
         problems.add(f"{key}.{field}", message, "no sender could send that")
+    for field, message in guessable(source):
+        problems.add(f"{key}.{field}", message, "anybody could send that")
     if source.provider in known.sources:
         for field, message, hint in known.judge(source):
             problems.add(f"{key}.{field}", message, hint)

@@ -117,6 +117,9 @@ class Source:
 
 def unmeetable(source: Source) -> Iterable[tuple[str, str]]:
     """Conditions that nothing that is sent can meet: (field, message) each."""
+    for field in ("token", "basic"):
+        if not _is_unicode(getattr(source, field) or ""):
+            yield field, "is not UTF-8"
     if source.basic is not None and ":" not in source.basic:
         yield "basic", "is not user:password"
     if source.bearer is not None and not _SENDABLE.fullmatch(source.bearer):
@@ -131,6 +134,22 @@ def unmeetable(source: Source) -> Iterable[tuple[str, str]]:
     names += ["authorization" for one in (source.basic, source.bearer) if one]
     if len(names) > len(set(names)):
         yield "require_headers", "basic, bearer and these ask for one header twice"
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def guessable(source: Source) -> Iterable[tuple[str, str]]:
+    """Conditions that anybody meets who tries what is empty: (field, message) each."""
+    if source.token is not None and not source.token.strip():
+        yield "token", "is nothing but white space"
+    if source.basic is not None and source.basic.strip().endswith(":"):
+        yield "basic", "has no password"
 
 
 @dataclass(frozen=True)

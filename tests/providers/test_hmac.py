@@ -247,3 +247,22 @@ def test_what_the_sender_expects_is_told_to_the_web_edge():
     assert provider.answer == answer
     assert type(provider.answer["ok"]) is bool
     assert (provider.refused_status, provider.asks_options) == (503, True)
+
+
+@pytest.mark.parametrize(
+    ("key", "secret"),
+    [
+        ("text", " \n"),
+        ("text", "whsec_"),
+        ("text", "\udcff of an environment that is not UTF-8"),
+        ("hex", "  "),
+        ("text", "whpk_A6EHv/POEL4dcN0Y50vAmWfk1jCbpQ1fHdyGZBJVMbg="),
+    ],
+)
+def test_what_everybody_may_know_or_guess_is_no_secret(key: str, secret: str):
+    signature = {"header": "X-S", "key": key}
+
+    sender = signing(signature, secret=secret)
+
+    assert "secrets[0]" in problems(signature, secret=secret)
+    assert not sender.keys(sender.schemes[0])

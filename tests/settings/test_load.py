@@ -56,6 +56,10 @@ def problems(
 
 UNSENDABLE = "is not printable ASCII, or begins or ends with a space"
 UNMEETABLE = [
+    ('token = " "', "token", "is nothing but white space", "anybody could"),
+    ('basic = "${NOT_SET:-}:${NOT_SET:-}"', "basic", "has no password", "anybody"),
+    ('basic = "user: "', "basic", "has no password", "anybody could"),
+    ('secrets = ["x", " "]', "secrets[1]", "empty", ""),
     ('basic = "pass"', "basic", "is not user:password", "no sender could"),
     ('bearer = "tökn"', "bearer", UNSENDABLE, "no sender could"),
     ('bearer = "t "', "bearer", UNSENDABLE, ""),
@@ -226,6 +230,18 @@ def test_what_is_wrong_is_named_with_its_place(
     assert problem.key == key
     assert message in problem.message
     assert hint in problem.hint
+
+
+@pytest.mark.parametrize("setting", ["token", "basic"])
+def test_a_condition_out_of_an_environment_that_is_not_utf_8_is_a_problem(
+    folder: Path, setting: str
+):
+    toml = f'{WHOLE}[sources.t]\nprovider = "sora2"\n{setting} = "u:${{BYTES}}"'
+
+    [problem] = problems(folder, toml, {"BYTES": "\udcff"})
+
+    assert (problem.key, problem.message) == (f"sources.t.{setting}", "is not UTF-8")
+    assert "udcff" not in str(problem)
 
 
 def test_everything_wrong_is_said_at_once(folder: Path):
