@@ -80,7 +80,7 @@ class Mapped(Provider):
         super().__init__(source)
         self._troubles: list[tuple[str, str, str]] = []
         self._keyed = source.key is not None
-        self._key = self._places("key", source.key or ())
+        self._key = self._places("key", source.key or (), apart=True)
         self._type = self._places("type", source.type)
         self._subject = self._places("subject", source.subject)
         self._state = self._places("state", source.state)
@@ -128,13 +128,15 @@ class Mapped(Provider):
         yield from super().problems()
         yield from self._troubles
 
-    def _places(self, name: str, written: Written) -> tuple[Place, ...]:
+    def _places(
+        self, name: str, written: Written, *, apart: bool = False
+    ) -> tuple[Place, ...]:
         """Those that compile; what is wrong with the others is kept for `problems`."""
         found: list[Place] = []
         one = isinstance(written, str)
         for i, text in enumerate([written] if isinstance(written, str) else written):
             try:
-                found.append(place(text))
+                found.append(place(text, apart=apart))
             except ExpressionError as error:
                 field = name if one else f"{name}[{i}]"
                 self._troubles.append((field, str(error), error.hint))

@@ -77,9 +77,12 @@ class Place:
         return None
 
 
-def place(written: str) -> Place:
+def place(written: str, *, apart: bool = False) -> Place:
     """
     Compile what was written.
+
+    With `apart` different texts in a template make different texts: in each, what
+    follows it in the template is written like `%3A`, and so is `%`.
 
     Raises:
         ExpressionError: it is none of the kinds of places there are.
@@ -90,7 +93,7 @@ def place(written: str) -> Place:
     if _SIMPLE_PLACE.fullmatch(written):
         return Place(written, _simple(written))
     if _TEMPLATE.fullmatch(written):
-        return Place(written, _template(written))
+        return Place(written, _template(written, apart=apart))
     return Place(written, _expression(written))
 
 
@@ -162,9 +165,14 @@ def _inside(value: Any, step: str | int | None) -> Sequence[Any]:
     return value if step is None else value[step : step + 1]
 
 
-def _template(written: str) -> Find:
+def _template(written: str, *, apart: bool) -> Find:
     around = _IN_TEMPLATE.sub("\0", written).split("\0")
     inside = [place(one) for one in _IN_TEMPLATE.findall(written)]
+    if apart and "" in around[1:-1]:
+        hint = "write {a}:{b}, or different texts could make the same"
+        raise ExpressionError("there is nothing between two places", hint)
+    between = [text[0] for text in around[1:-1]] if apart else []
+    escapes = {ord(c): f"%{ord(c):02X}" for c in (*between, "%") if between}
 
     def find(seen: Seen) -> Sequence[Any]:
         made = around[0]
@@ -172,7 +180,7 @@ def _template(written: str) -> Find:
             text = one.text(seen)
             if text is None:
                 return ()
-            made += text + after
+            made += text.translate(escapes) + after
         return (made,)
 
     return find

@@ -245,3 +245,26 @@ def test_texts_that_differ_behind_a_nul_make_different_keys():
     keys = {sender.read(Request({}, {}, b, NOW), parse(b)).key for b in bodies}
 
     assert len(keys) == 2
+
+
+def test_a_key_keeps_apart_what_it_is_made_of():
+    table: dict[str, Any] = {"key": "v1:{user}:{document}-{version}"}
+    table |= {"type": "{user}:{document}"}
+    bodies = [("a:b", "c"), ("a", "b:c"), ("a%3Ab", "c"), ("a", "b-1"), ("a-1", "b")]
+
+    readings = [
+        read({"user": user, "document": document, "version": 1}, **table)
+        for user, document in bodies
+    ]
+
+    assert len({reading.key for reading in readings}) == len(bodies)
+    assert readings[0].type == "a:b:c"
+
+
+def test_a_key_of_parts_that_are_not_apart_is_a_problem():
+    sender = configured("hmac", token="t", key="{a}{b}", type="{a}{b}")
+
+    [(field, message, _)] = sender.problems()
+
+    assert field == "key"
+    assert message == "there is nothing between two places"
