@@ -362,3 +362,14 @@ def test_half_a_surrogate_pair_elsewhere_does_not_keep_an_event_from_its_route()
     understood = understand(SENDER, request, Router((route,)))
 
     assert [o.verdict for o in understood.opinions] == ["matched"]
+
+
+async def test_half_a_surrogate_pair_in_a_fact_does_not_keep_an_event_out(desk):
+    sender = making.configured("hmac", token="t", facts={"prompt": "prompt"})
+    sent = rb'{"id": "1", "prompt": "cut \ud83d"}'
+
+    answer = await desk.intake.accept(sender, Request({}, {"token": "t"}, sent, NOW))
+
+    stored = await desk.store.event(answer.id)
+    assert stored.event.body == sent
+    assert stored.facts["prompt"] == "cut \ufffd"

@@ -23,7 +23,7 @@ from receiver.models import Reading, Request, Scalar, State
 from receiver.providers.base import Provider
 from receiver.providers.body import parse
 from receiver.providers.hosts import is_link, is_pattern, strangers
-from receiver.providers.values import count, first_text, links, table, text
+from receiver.providers.values import count, first_text, links, table, text, whole
 from receiver.schemes import Scheme, moment_from
 from receiver.settings import Source
 from receiver.settings.fields import option
@@ -296,7 +296,7 @@ def _links(data: Any) -> Iterator[tuple[str, str]]:
 def _inside(name: str, value: str) -> Any:
     """JSON within a text; if it is none, what others make of it cannot be checked."""
     try:
-        return parse(value.encode("utf-8", "surrogatepass"))
+        return parse(whole(value).encode())
     except Rejected as error:
         raise Rejected(400, error.code, f"in {name}, {error.message}") from None
 

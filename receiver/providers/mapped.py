@@ -18,7 +18,7 @@ from receiver.expressions import ExpressionError
 from receiver.models import Reading, Request, Scalar, State
 from receiver.providers.base import Provider
 from receiver.providers.places import Place, Seen, place
-from receiver.providers.values import count, links
+from receiver.providers.values import count, links, whole
 from receiver.schemes import moment_from
 from receiver.settings import Source, option
 
@@ -180,7 +180,7 @@ def _scalars(places: Sequence[Place], seen: Seen) -> Iterator[Scalar]:
     for one in places:
         for value in one.find(seen):
             if isinstance(value, str):
-                yield value[:LONGEST_FACT]
+                yield whole(value[:LONGEST_FACT])
             elif isinstance(value, bool):
                 yield value
             elif isinstance(value, int):

@@ -1,9 +1,12 @@
 """Small looks into parsed bodies, which may hold anything anywhere."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from receiver.models import Scalar
+
+_HALVES = re.compile("[\\ud800-\\udfff]")
 
 
 def table(value: Any) -> Mapping[str, Any]:
@@ -19,6 +22,11 @@ def text(value: Any) -> str:
 def first_text(*values: Any) -> str:
     """The first that is a text with something in it."""
     return next((v for v in values if isinstance(v, str) and v), "")
+
+
+def whole(text: str) -> str:
+    """Half surrogate pairs, which UTF-8 has not and so no store takes, as U+FFFD."""
+    return _HALVES.sub("\ufffd", text)
 
 
 def count(value: Any) -> int | None:

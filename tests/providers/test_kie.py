@@ -373,3 +373,20 @@ def test_it_warns_where_only_a_signature_that_covers_no_links_protects_them():
     assert [field for field, _ in signed.warnings()] == ["hosts"]
     assert not list(secured.warnings())
     assert not list(KIE.warnings())
+
+
+def test_half_a_surrogate_pair_in_a_text_of_json_is_no_reason_to_refuse():
+    texts = {"resultUrls": ["https://example.com/a"], "prompt": "cut \ud83d"}
+    result = json.dumps(texts, ensure_ascii=False)
+
+    reading = read(task(state="success", resultJson=result))
+
+    assert reading.result_urls == ("https://example.com/a",)
+
+
+def test_half_a_surrogate_pair_does_not_end_a_host():
+    result = json.dumps(["https://example.com\ud83d.evil.example"], ensure_ascii=False)
+
+    refused = refusal(task(state="success", resultJson=result))
+
+    assert refused.code == "result_host_unknown"
