@@ -153,6 +153,7 @@ class Lane:
             await self._give_back()
             await self._recorder.clear.wait()
         self._wake.clear()
+        looked_at = clock.monotonic()
         if self.paused:
             await self._give_back()
             await self._wake.wait()
@@ -165,7 +166,7 @@ class Lane:
         self._begin()
         room = self._room()
         due_at = await self._claim(room) if room else None
-        await self._sleep_until(due_at)
+        await self._sleep_until(due_at, looked_at)
 
     def _too_far_ahead(self) -> bool:
         """Whether what is claimed could wait for longer than its claim lasts."""
@@ -242,18 +243,22 @@ class Lane:
         self._bytes -= sum(len(claim.event.body) for claim in claims)
         await self._store.release(claims)
 
-    async def _sleep_until(self, due_at: datetime | None) -> None:
-        """Until woken, or more is due or may begin; the wall clock may be set."""
+    async def _sleep_until(self, due_at: datetime | None, looked_at: float) -> None:
+        """
+        Until woken, or more is due or may begin; the wall clock may be set.
+
+        What has come about since `looked_at`, when this turn began, is no sleep at all.
+        """
         seconds = LONGEST_SLEEP_S
         if due_at is not None:
             seconds = min(seconds, (due_at - clock.now()).total_seconds())
         now = clock.monotonic()
-        may_begin = self._gate.ready_at - now
+        may_begin = self._gate.ready_at
         if self._gate.limit(now) and not self._ready:
             may_begin -= HORIZON_S
-        for moment in (may_begin, self._collecting_until - now):
-            if moment > 0:
-                seconds = min(seconds, moment)
+        for moment in (may_begin, self._collecting_until):
+            if moment > looked_at:
+                seconds = min(seconds, moment - now)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._wake.wait()

@@ -70,6 +70,19 @@ async def closed_breaker(bench: Bench) -> None:
 # -- the rate
 
 
+@pytest.mark.parametrize("per_second", [5, 40, 300])
+async def test_a_lane_never_sleeps_past_the_moment_the_rate_allows_more(
+    bench, target, per_second
+):
+    count = per_second * 2
+    for _ in range(count):
+        await bench.accept("app", wake=False)
+
+    await bench.start(to(target, concurrency=1, max_rate=Rate(per_second, 1)))
+
+    await target.wait_for(count, timeout=15)
+
+
 async def test_what_waited_leaves_at_the_rate_and_not_at_once(bench, target):
     times = Times()
     target.respond = times.respond
