@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import cache, lru_cache, partial
 from typing import Any
+from urllib.parse import quote
 
 from receiver import clock
 from receiver.errors import ReceiverError
@@ -116,7 +117,9 @@ def compile_condition(text: str) -> Condition:
 def compile_value(text: str, texts: frozenset[str] = frozenset()) -> Value:
     """
     Compile an expression that gives a value; it may use the functions for texts and
-    for what may be missing (`data.?name.orValue("none")`).
+    for what may be missing (`data.?name.orValue("none")`), and two of our own: in
+    `text.shortened(200)` an ellipsis stands for what is beyond so many characters, in
+    `text.percentEncoded()` all but letters, digits and `-._~` is as in a URL.
 
     `texts` are the names visible beside `NAMES` and `MORE_NAMES`.
 
@@ -326,7 +329,32 @@ def _environment_of_values(texts: frozenset[str]) -> Any:
             **dict.fromkeys(texts, cel.Type.STRING),
         },
         extensions=[ext_strings.ExtStrings(), ext_optional.ExtOptional()],
+        functions=[
+            _method_of_texts(cel, "shortened", _shortened, cel.Type.INT),
+            _method_of_texts(cel, "percentEncoded", _percent_encoded),
+        ],
     )
+
+
+def _method_of_texts(cel: Any, name: str, does: Any, *more: Any) -> Any:
+    overload = cel.Overload(
+        f"string_{name}",
+        return_type=cel.Type.STRING,
+        parameters=[cel.Type.STRING, *more],
+        is_member=True,
+        impl=does,
+    )
+    return cel.FunctionDecl(name, [overload])
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - 1]}…" if longest > 0 else ""
+
+
+def _percent_encoded(text: str) -> str:
+    return quote(text, safe="")
 
 
 def _variables(kinds: Any) -> dict[str, Any]:

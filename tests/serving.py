@@ -31,23 +31,32 @@ class Serving:
         self, event: str, timeout: float = START_S, **fields: object
     ) -> Mapping[str, Any]:
         """The first log line with this `event` and these fields."""
+        return (await self.lines(event, 1, timeout, **fields))[0]
 
-        def found() -> Mapping[str, Any] | None:
-            for line in self.log:
-                if line.get("event") == event and fields.items() <= line.items():
-                    return line
-            return None
+    async def lines(
+        self, event: str, count: int, timeout: float = START_S, **fields: object
+    ) -> list[Mapping[str, Any]]:
+        """The log lines with this `event` and these fields, once there are so many."""
+
+        def found() -> list[Mapping[str, Any]]:
+            return [
+                line
+                for line in self.log
+                if line.get("event") == event and fields.items() <= line.items()
+            ]
 
         try:
             async with asyncio.timeout(timeout), self._news:
-                await self._news.wait_for(lambda: found() or self._reading.done())
+                await self._news.wait_for(
+                    lambda: len(found()) >= count or self._reading.done()
+                )
         except TimeoutError:
             pass
-        line = found()
-        assert line is not None, f"no {event} {fields} in:\n" + "\n".join(
+        lines = found()
+        assert len(lines) >= count, f"{len(lines)} {event} {fields} in:\n" + "\n".join(
             self.raw[-40:]
         )
-        return line
+        return lines
 
     async def stop(self) -> int:
         """SIGTERM; the exit code."""

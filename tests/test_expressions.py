@@ -250,6 +250,12 @@ def value(text: str, data: Any = None, **texts: str) -> Any:
         ("'%s: %d'.format([event.type, 3])", None, "batch.completed: 3"),
         ("['a', 'b'].join(', ')", None, "a, b"),
         ("event.type.replace('.', '_').upperAscii()", None, "BATCH_COMPLETED"),
+        ("'abcdé'.shortened(5)", None, "abcdé"),
+        ("'abcdé'.shortened(4)", None, "abc…"),
+        ("'abcdé'.shortened(1)", None, "…"),
+        ("'abcdé'.shortened(0)", None, ""),
+        ("'abcdé'.shortened(-1)", None, ""),
+        ("'a/b ?%é~'.percentEncoded()", None, "a%2Fb%20%3F%25%C3%A9~"),
     ],
 )
 def test_a_value_is_what_json_can_hold(text: str, given: Any, plain: Any):
