@@ -47,7 +47,7 @@ MOST_TEXT = 200
 
 OTHER_WAY = (
     "the sender puts together what it signs in another way than this provider: is "
-    "`provider` the right one?"
+    "`provider` the right one, and with hmac what `signatures` say?"
 )
 
 _TEMPLATES = (

@@ -21,7 +21,7 @@ COPIED = (
 )
 READ = (
     "sender and receiver take the secret in different ways (as text, as base64, as "
-    "hex): is `provider` the right one?"
+    "hex): is `provider` the right one, and with hmac the signature's `key`?"
 )
 UNSET = (
     "the sender has no secret to sign with: its setting or variable is not set where "
@@ -106,7 +106,8 @@ def other_keys(
 
 def _variants(secret: str) -> Iterator[tuple[bytes, str, str]]:
     for text, words in _texts(secret):
-        yield text.encode("utf-8", "replace"), words, COPIED
+        if text != secret:  # for then it says nothing about a copy
+            yield text.encode("utf-8", "replace"), words, COPIED
     for form, text in (("", secret), (" without whsec_", _bare(secret))):
         yield text.encode("utf-8", "replace"), f"taken as text{form}", READ
         decoded = _base64(text)

@@ -156,7 +156,8 @@ def _understood(provider: Provider, request: Request) -> Iterator[Check]:
         reading = provider.read(request, data)
         check_names(reading)
     except Rejected as error:
-        hint = f"is it a webhook of {provider.name}'s, and the whole of it?"
+        unread = error.code == "malformed_body"  # others say what to do themselves
+        hint = f"is it a webhook of {provider.name}'s, and the whole of it?" * unread
         yield Check("event", "failed", error.message, hint)
     else:
         words = f"{reading.type[:80]} about {reading.subject[:80]}"

@@ -26,7 +26,12 @@ from receiver.providers.causes import (
 from receiver.providers.copies import Key, configured, unfit
 from receiver.providers.given import MASK, signature_like, what_is_wrong
 from receiver.providers.known import signers
-from receiver.providers.verification import check_age, moment_of, tolerance_of
+from receiver.providers.verification import (
+    check_age,
+    moment_of,
+    tolerance_of,
+    without_signature,
+)
 from receiver.schemes import (
     Scheme,
     check,
@@ -133,13 +138,10 @@ def _best(present: Sequence[Scheme], request: Request) -> Scheme:
 
 
 def _missing(provider: Provider, request: Request) -> Check:
-    names = " nor ".join(sorted(provider.signature_headers))
-    either = "neither " if len(provider.signature_headers) > 1 else ""
-    words = f"{either}{names} is there"
     causes = [under_another_name(provider, s, request) for s in provider.schemes]
     cause = as_another_provider(provider, request) or next(filter(None, causes), None)
     hint = str(cause) if cause else _similar(provider, request)
-    return Check("signature header", "failed", words, hint)
+    return Check("signature header", "failed", without_signature(provider), hint)
 
 
 def _similar(provider: Provider, request: Request) -> str:
@@ -168,7 +170,7 @@ def _form(scheme: Scheme, request: Request) -> Check:
     wrong = what_is_wrong(scheme, request.headers[scheme.header])
     if wrong is not None:
         return Check("signature form", "failed", *wrong)
-    prefix = f"begins with {scheme.prefix}, " if scheme.prefix else ""
+    prefix = f"begins with {scheme.prefix} and is " if scheme.prefix else ""
     words = f"{prefix}{scheme.algorithm} in {scheme.encoding}"
     return Check("signature form", "ok", words)
 

@@ -22,10 +22,12 @@ ALGORITHMS = {
 }
 """What makes digests of so many bytes."""
 
-SIGNING_WORDS = ("signature", "hmac", "digest", "sign")
+SIGNING_WORDS = ("sig", "hmac", "digest")
 """What names of headers with signatures have in them."""
 
 MASK = "***"
+
+ANOTHER_WAY = "the sender signs in another way than this provider: see `provider`"
 
 _LABEL = re.compile(r"[A-Za-z][\w-]{0,15}=(?=.)")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
@@ -118,7 +120,7 @@ def _about_prefix(scheme: Scheme, value: str) -> tuple[str, str]:
     elif possible_signatures(scheme, value):
         hint = (
             f"it holds a signature without {prefix}: something strips the prefix, or "
-            "the sender signs in another way than this provider (see `provider`)"
+            "the sender signs in another way than this provider (see `provider`; of hmac `prefix`)"
         )
     else:
         hint = "is it the right header, and the whole of it?"
@@ -148,7 +150,7 @@ def _about_form(scheme: Scheme, item: str) -> tuple[str, str]:
     if others:
         return (
             f"the signature is written in {others[0]}, expected is {encoding}",
-            "the sender signs in another way than this provider: see `provider`",
+            f"{ANOTHER_WAY} (of hmac `encoding`)",
         )
     if encoding not in sizes:
         return (
@@ -160,7 +162,7 @@ def _about_form(scheme: Scheme, item: str) -> tuple[str, str]:
     if other is not None and algorithm != "ed25519":
         return (
             f"{found}, as those of {other} are",
-            f"let the sender use {algorithm}, which makes {size}",
+            f"let the sender use {algorithm}; with hmac `algorithm` can be {other}",
         )
     return (
         f"{found}; {algorithm} makes {size}",

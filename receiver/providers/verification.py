@@ -60,13 +60,19 @@ def moment_of(
     return provider.moment(request)
 
 
+def without_signature(provider: Provider) -> str:
+    """That none of the headers with its signatures is there."""
+    names = sorted(provider.signature_headers)
+    if len(names) == 1:
+        return f"{names[0]} is not there"
+    return f"neither {' nor '.join(names)} is there"
+
+
 def _fitting(provider: Provider, request: Request) -> Scheme:
     """The scheme whose signature holds; of those in the request any may."""
     present = [s for s in provider.schemes if s.header in request.headers]
     if not present:
-        names = " nor ".join(sorted(provider.signature_headers))
-        either = "neither " if len(provider.signature_headers) > 1 else ""
-        raise Rejected(401, "signature_missing", f"{either}{names} is there")
+        raise Rejected(401, "signature_missing", without_signature(provider))
     refused: Rejected | None = None
     for scheme in present:
         try:

@@ -144,6 +144,7 @@ def test_a_signature_that_is_missing_is_named(case, sample):
     found = refused(case, asked, "signature header")
 
     assert scheme_of(case, sample).header in found.words
+    assert ("is not there" in found.words) != found.words.startswith("neither ")
     assert found.hint
     assert look(case, asked)["signature"].verdict == "skipped"
 
@@ -170,6 +171,7 @@ def test_a_signature_under_another_name_is_found(case):
         ("x-hub-signature", "the older form with SHA-1"),
         ("x-turbo-signature-256", "in which sophon signs"),
         ("x-sora2-signatures", "was it renamed on the way?"),
+        ("x-acme-sig", "is another kind of sender behind it?"),
         ("x-our-hmac", "is another kind of sender behind it?"),
         ("content-type", "nothing like a signature is there"),
     ],
@@ -840,3 +842,13 @@ def test_without_a_published_key_nothing_can_be_verified(case):
 
     assert steps(checks)["secrets"].verdict == "failed"
     assert "fetched by `receiver serve`" in steps(checks)["secrets"].hint
+
+
+def test_what_says_itself_what_to_do_has_no_other_hint():
+    case = next(case for case in CASES if case.name == "kie")
+    linked = Sample("evil", b'{"taskId":"t","url":"https://evil.test/a"}', {})
+
+    found = refused(case, case.sent(linked), "event")
+
+    assert "add it there" in found.words
+    assert not found.hint
