@@ -152,8 +152,8 @@ class Provider:
 
     # -- being it, to try things out
 
-    def scheme_for(self, body: bytes) -> Scheme | None:  # noqa: ARG002 (few have two)
-        """The scheme it would sign this body by."""
+    def scheme_for(self, body: bytes, secret: str = "") -> Scheme | None:  # noqa: ARG002
+        """The scheme it would sign this body by, with this secret or the first."""
         return self.schemes[0] if self.schemes else None
 
     def sending_headers(self, body: bytes, message_id: str) -> Headers:  # noqa: ARG002

@@ -57,7 +57,7 @@ def outgoing(
     sent |= headers or {}
     sent |= provider.sending_headers(body, message_id)
     sent |= authorization_of(provider.source)
-    scheme = provider.scheme_for(body)
+    scheme = provider.scheme_for(body, secret or "")
     if secret is None and provider.source.secrets:
         secret = provider.source.secrets[0]
     known = secret is not None or not provider.needs_secret
@@ -105,7 +105,8 @@ def _signing_key(scheme: Scheme, secret: str | None) -> bytes:
 
 def _private_key(secret: str | None) -> bytes:
     help_ = (
-        "give the private key of a pair of your own: 32 bytes in base64, or whsk_..."
+        "set RECEIVER_SEND_KEY to the private key of a pair of your own: 32 bytes in "
+        "base64, or whsk_..."
     )
     if secret is None or secret.startswith("whpk_"):
         raise CannotSign(f"a public key only verifies; to sign, {help_}")

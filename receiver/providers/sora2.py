@@ -83,7 +83,7 @@ class Sora2(Provider):
             return _read_documented(body, batch_id)
         return _read_as_sent(body, batch_id)
 
-    def scheme_for(self, body: bytes) -> Scheme:
+    def scheme_for(self, body: bytes, secret: str = "") -> Scheme:  # noqa: ARG002
         """As documented, or as really sent where the body has that form."""
         data = _loaded(body)
         return AS_SENT if "batch_id" in data and "event" not in data else DOCUMENTED

@@ -74,6 +74,7 @@ class Standard(Mapped):
         kinds = tuple(kind for kind in known if kind.key in forms) or known
         self.schemes = (*kinds, *map(_as_svix, kinds))
         super().__init__(source)
+        self._plain = source.plain_secrets
         plain = [secret for secret in source.secrets if not _form(secret)]
         for scheme in self.schemes:
             if scheme.key == "text":
@@ -97,11 +98,14 @@ class Standard(Mapped):
             return str(error)
         return ""
 
-    def scheme_for(self, body: bytes) -> Scheme:  # noqa: ARG002 (it is by the secret)
-        """By the first secret: each form of key is for one kind of signature."""
-        form = _form(next(iter(self.source.secrets), "whsec_"))
-        fitting = (s for s in self.schemes if s.key == (form or "text"))
-        return next(fitting, V1)
+    def scheme_for(self, body: bytes, secret: str = "") -> Scheme:  # noqa: ARG002
+        """By the secret, or the first: each form of key is for one kind of signature."""
+        first = _form(next(iter(self.source.secrets), "whsec_")) or "text"
+        if _form(secret) == "whsec":
+            return V1
+        if secret and first == "whsec" and self._plain:
+            return PLAIN
+        return next((s for s in self.schemes if s.key == first), V1)
 
 
 def _form(secret: str) -> KeyForm | None:

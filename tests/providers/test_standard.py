@@ -112,6 +112,15 @@ def test_openai_takes_a_plain_secret_as_text():
     verify(openai, Request(sent.headers, {}, sent.body, NOW))
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("a plain secret", SECRET), (SECRET, "a plain secret")]
+)
+def test_a_secret_to_sign_with_is_read_by_its_own_form(ours, theirs):
+    sent = outgoing(provider("openai", ours), BODY.encode(), NOW, secret=theirs)
+
+    verify(provider("openai", theirs), Request(sent.headers, {}, sent.body, NOW))
+
+
 def test_openai_decodes_a_secret_that_is_written_as_standard():
     openai = provider("openai", SECRET)
 
