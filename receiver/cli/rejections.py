@@ -167,8 +167,8 @@ async def reverify(
 
     Each is judged by today's configuration (the running server's: reload it first) as
     of the moment it arrived.  What is right is accepted and delivered as it should
-    have been; what was accepted meanwhile is a duplicate.  Exit code 1 if none of
-    those asked for is right.
+    have been; what was accepted meanwhile is a duplicate.  Exit code 1 if some
+    were named and none of them is right.
 
     \b
     Examples:

@@ -169,6 +169,7 @@ def url(config: Path | None, source: str, base: str | None, show_token: bool) ->
     \b
     Examples:
       receiver url sora2 --base https://hooks.example.com
+      receiver url luma --base https://hooks.example.com --show-token
     """
     settings = settings_of(config)
     found = find_source(settings, source)
@@ -180,6 +181,9 @@ def url(config: Path | None, source: str, base: str | None, show_token: bool) ->
     for name, value in authorization_of(found).items():
         shown = value if show_token else "***"
         click.echo(f"and this header: {name}: {shown}", err=True)
+    if not show_token and (found.token or authorization_of(found)):
+        note = "*** stands for what is secret; --show-token shows it"
+        click.secho(note, fg="yellow", err=True)
     if base is None and host in ("127.0.0.1", "localhost", "::1"):
         note = "only this machine can reach it; --base gives your public address"
         click.secho(note, fg="yellow", err=True)

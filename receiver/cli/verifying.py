@@ -39,6 +39,7 @@ class _Asked:
     now: datetime
     notes: tuple[str, ...] = ()
     rejection: str = ""
+    pending: bool = False
     body_bytes: int = 0
 
 
@@ -127,6 +128,7 @@ def _of_rejection(kept: Rejection) -> _Asked:
         kept.received_at,
         tuple(notes),
         rejection=kept.id,
+        pending=kept.event_id is None,
         body_bytes=kept.body_bytes,
     )
 
@@ -247,7 +249,7 @@ def _show(source: Source, asked: _Asked, checks: Sequence[Check]) -> None:
             text = f"{check.name}: {clean(check.hint)}"
             click.echo(f"\n{textwrap.fill(text, WIDTH, break_long_words=False)}")
     click.echo(f"\n{_summary(checks)}")
-    if asked.rejection and accepted(checks):
+    if asked.pending and accepted(checks):
         click.echo(f"accept it: receiver rejections reverify {asked.rejection}")
 
 

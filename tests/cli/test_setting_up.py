@@ -274,12 +274,14 @@ async def test_the_url_is_printed_without_its_token_unless_asked(tmp_path):
     base = ("--base", "https://hooks.example.com/")
 
     _, local, note = await command(tmp_path, "url", "sora2")
-    _, masked, _ = await command(tmp_path, "url", "sora2", *base)
-    _, shown, _ = await command(tmp_path, "url", "sora2", *base, "--show-token")
+    _, masked, stars = await command(tmp_path, "url", "sora2", *base)
+    _, shown, nothing = await command(tmp_path, "url", "sora2", *base, "--show-token")
 
     assert local == "http://127.0.0.1:0/webhook/sora2?token=***\n"
     assert "only this machine" in note
     assert masked == "https://hooks.example.com/webhook/sora2?token=***\n"
+    assert "--show-token shows it" in stars
+    assert "--show-token" not in nothing
     assert shown == "https://hooks.example.com/webhook/sora2?token=t0ken\n"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import signal
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -57,6 +58,13 @@ async def rejected(
     return str(found[0]["id"])
 
 
+async def reloaded(place: Place) -> None:
+    assert place.server is not None
+    place.server.log.clear()  # of the reloads before
+    place.server.process.send_signal(signal.SIGHUP)
+    await place.server.line("reload.done")
+
+
 def step(found: Any, name: str) -> Any:
     return next(check for check in found["checks"] if check["name"] == name)
 
@@ -108,6 +116,24 @@ async def test_a_rejection_is_judged_by_the_configuration_of_today(place):
     assert "signature_mismatch" in reverified  # the server was not told yet
 
 
+async def test_what_was_accepted_since_is_not_to_be_accepted_again(place):
+    toml = place.folder / "receiver.toml"
+    toml.write_text(toml.read_text().replace(SECRET, OTHER))
+    await reloaded(place)
+    sent = event("bat_1")
+    rejection = await rejected(place, sent, signed(sent))
+    toml.write_text(toml.read_text().replace(OTHER, SECRET))
+    await reloaded(place)
+
+    before, _ = await place.run("verify", "--rejection", rejection)
+    await place.run("rejections", "reverify", rejection)
+    after, _ = await place.run("verify", "--rejection", rejection)
+
+    assert "accept it: receiver rejections reverify" in before
+    assert "it was verified again, and is evt_" in after
+    assert "accept it" not in after
+
+
 async def test_of_a_long_unsigned_request_only_the_beginning_is_there(place):
     rejection = await rejected(place, event("bat_1", more="x" * 10_000), {})
 
@@ -120,9 +146,7 @@ async def test_of_a_long_unsigned_request_only_the_beginning_is_there(place):
 async def test_credentials_of_a_rejection_can_be_repeated(place):
     toml = place.folder / "receiver.toml"
     toml.write_text(toml.read_text() + GUARDED.replace("192.0.2.0/24", "127.0.0.0/8"))
-    assert place.server is not None
-    place.server.process.send_signal(1)
-    await place.server.line("reload.done")
+    await reloaded(place)
     sent = event("bat_1")
     basic = base64.b64encode(b"user:a password for tests").decode()
     headers = {**signed(sent), "authorization": f"Basic {basic}"}
