@@ -386,7 +386,7 @@ def _explained(text: str, message: str, names: Collection[str]) -> ExpressionErr
     if "token recognition error at: '=" in what:
         hint += "; write == to compare"
     if what.startswith("undeclared reference"):
-        hint += "; known: " + ", ".join(names)
+        hint += "; a text needs quotes; known: " + ", ".join(names)
     return ExpressionError(f"line {line}, column {column}: {what}", hint)
 
 

@@ -9,6 +9,7 @@ from receiver.cli.preview import parcel
 from receiver.destinations import Preview, Previews
 from receiver.errors import Rejected
 from receiver.expressions import context_of
+from receiver.internal import INTERNAL_TYPES, SOURCE
 from receiver.models import Event, Reading, Request, event_of
 from receiver.providers import provider_of
 from receiver.providers.body import parse
@@ -29,6 +30,8 @@ def notes(settings: Settings) -> list[tuple[str, str]]:
     """
     found = list(Senders(settings.sources.values()).warnings())
     for i, route in enumerate(settings.routes):
+        if route.source == SOURCE:
+            found += [(f"routes[{i}].types", w) for w in _no_alerts(route)]
         for source in settings.sources.values():
             if route.source in (source.name, "*"):
                 found += [(f"routes[{i}].{k}", w) for k, w in _of(route, source)]
@@ -81,6 +84,13 @@ def _routed(settings: Settings, name: str) -> Iterator[Event]:
                 if mine and any(fnmatchcase(reading.type, t) for t in route.types):
                     yield _event(source, reading, request)
                     break
+
+
+def _no_alerts(route: Route) -> Iterator[str]:
+    for glob in route.types:
+        if not any(fnmatchcase(one, glob) for one in INTERNAL_TYPES):
+            hint = suggest(glob, INTERNAL_TYPES)
+            yield f'no alert of receiver is of the type "{glob}" ({hint})'
 
 
 def _of(route: Route, source: Source) -> Iterator[tuple[str, str]]:

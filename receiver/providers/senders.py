@@ -1,5 +1,6 @@
 """The senders of all configured sources: by path for the intake, by event for others."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
@@ -9,6 +10,8 @@ from receiver.offload import beside
 from receiver.providers import Provider, provider_of, source_of
 from receiver.providers.body import parse
 from receiver.settings import Source
+
+_VARIABLE = re.compile(r"\$\w+|\$?\{\w+\}|<\w+>")
 
 
 class Senders:
@@ -37,7 +40,7 @@ class Senders:
     def warnings(self) -> Iterator[tuple[str, str]]:
         """What is risky in how they are configured: (the setting, a sentence) each."""
         for provider in self._of.values():
-            for field, message in provider.warnings():
+            for field, message in (*provider.warnings(), *_odd(provider.source)):
                 yield f"sources.{provider.source.name}.{field}", message
 
     async def read(self, event: Event) -> Event:
@@ -65,3 +68,17 @@ class Senders:
         if found is not None and found.name == event.provider:
             return found
         return provider_of(source_of(event.source, event.provider))
+
+
+def _odd(source: Source) -> Iterator[tuple[str, str]]:
+    """Secrets that look as if copied wrongly; nothing of them is repeated."""
+    for i, secret in enumerate(source.secrets):
+        if secret != secret.strip():
+            message = "begins or ends with white space, which is taken as part of it"
+        elif len(secret) > 1 and secret[0] == secret[-1] and secret[0] in "\"'":
+            message = "has quotes around it, which are taken as part of it"
+        elif _VARIABLE.fullmatch(secret):
+            message = "looks like the name of a variable: that is written ${NAME}"
+        else:
+            continue
+        yield f"secrets[{i}]", message

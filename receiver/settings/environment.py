@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 
 from receiver.settings.fields import Problems
 
+_UNCLOSED = re.compile(r"(?<!\$)\$\{[A-Za-z_][^}]*\Z")
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
@@ -94,4 +95,7 @@ def _replace(text: str, env: Environment, key: str, problems: Problems) -> str:
             return f"${{{name}}}"  # one problem is enough for one missing variable
         return value if value is not None else default or ""
 
+    if _UNCLOSED.search(text):
+        hint = "write ${NAME}, or $${ for the characters themselves"
+        problems.add(key, "has a ${ without its }", hint)
     return _REFERENCE.sub(one, text)

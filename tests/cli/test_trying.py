@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.making import sample
 from tests.serving import command, config
 
@@ -96,3 +98,40 @@ async def test_an_explanation_shows_the_requests_and_no_secret(tmp_path: Path):
     assert "no preview" in requests["bill"]["note"]
     assert "crm would be sent" in out
     assert "a-secret-token" not in out + found
+
+
+async def test_check_notes_a_type_of_alert_that_there_is_not(tmp_path: Path):
+    route = '[[routes]]\nsource = "receiver"\ntypes = ["delivery.dad", "source.*"]\n'
+    toml = config(
+        destinations={"app": 'type = "http"\nurl = "https://a.test"'},
+        routes=f'{route}to = ["app"]\n',
+    )
+    (tmp_path / "receiver.toml").write_text(toml)
+
+    _, found, _ = await command(tmp_path, "check", "--json")
+
+    (note,) = json.loads(found)["notes"]
+    assert note["key"] == "routes[0].types"
+    assert 'did you mean "delivery.dead"?' in note["message"]
+
+
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ("s3cret-of-ours\n", "begins or ends with white space"),
+        ("'s3cret-of-ours'", "has quotes around it"),
+        ("$SECRET_OF_OURS", "looks like the name of a variable"),
+    ],
+)
+async def test_check_notes_a_secret_that_was_copied_wrongly(
+    tmp_path: Path, secret: str, says: str
+):
+    source = f'[sources.s]\nprovider = "sora2"\nsecrets = [{json.dumps(secret)}]\n'
+    (tmp_path / "receiver.toml").write_text(source)
+
+    code, out, err = await command(tmp_path, "check", "--json")
+
+    (note,) = json.loads(out)["notes"]
+    assert (code, note["key"]) == (0, "sources.s.secrets[0]")
+    assert says in note["message"]
+    assert secret.strip() not in out + err

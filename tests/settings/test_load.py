@@ -727,3 +727,12 @@ max_rate = "90/m"
 
     assert (found["d"].max_rate, found["e"].max_rate) == (Rate(1, 1), Rate(90, 60))
     assert (found["d"].breaker.failures, found["e"].breaker.failures) == (0, 5)
+
+
+@pytest.mark.parametrize("text", ["${A", "x${A:-b", "${A}${B"])
+def test_a_reference_without_its_end_is_no_text(folder: Path, text: str):
+    found = problems(folder, SOURCE.replace('secret"]', f'{text}"]'), {"A": "one"})
+
+    assert found[0].key == "sources.s.secrets[0]"
+    assert found[0].message == "has a ${ without its }"
+    assert "$${" in found[0].hint
