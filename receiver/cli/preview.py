@@ -47,8 +47,7 @@ async def preview(
     json_: bool,
 ) -> None:
     """
-    What a Slack or email destination would be sent about an event.  Nothing is sent
-    or stored.
+    What a destination would be sent about an event.  Nothing is sent or stored.
 
     The event is a stored one, or a sample as the source's provider sends it; the
     source `receiver` has our own alerts.  Exit code 1 if a template of yours failed.
