@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from receiver.models import HeldBack, Outcome
-from receiver.pace import Breaker, Throttle, speaks_against
+from receiver.pace import Breaker, Throttle, says_nothing, speaks_against
 from receiver.settings import DestinationSettings
 
 Change = Literal["", "opened", "closed"]
@@ -53,6 +53,8 @@ class Gate:
         """Take note of an outcome; what became of the breaker by that."""
         if outcome.status_code == 429 and outcome.retry_after_s is not None:
             self._throttle.hold(now, outcome.retry_after_s)
+            return ""
+        if says_nothing(outcome):
             return ""
         if not speaks_against(outcome):
             return "closed" if self._breaker.succeeded() else ""

@@ -24,6 +24,7 @@ JITTER = 0.2
 
 _UNREACHABLE = frozenset({Result.TIMEOUT, Result.CONNECT, Result.DNS, Result.TLS})
 _OVERLOADED = frozenset({408, 425, 429})
+_UNSENT = frozenset({Result.BAD_CONFIG, Result.BLOCKED})
 _DOUBLINGS = 30
 
 
@@ -32,6 +33,11 @@ def speaks_against(outcome: Outcome) -> bool:
     if outcome.result is Result.HTTP_STATUS and outcome.status_code is not None:
         return outcome.status_code >= 500 or outcome.status_code in _OVERLOADED
     return outcome.result in _UNREACHABLE
+
+
+def says_nothing(outcome: Outcome) -> bool:
+    """Whether the destination was never asked, so that nothing is known of it."""
+    return outcome.result in _UNSENT
 
 
 class Throttle:

@@ -11,9 +11,10 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from receiver import clock
-from receiver.models import Rate, Status
+from receiver.destinations.oauth2 import OAuth2
+from receiver.models import Rate, Result, Secret, Status
 from receiver.settings import BreakerPolicy, RetryPolicy
-from tests.dispatching import SOON, Bench, answer, benching, to
+from tests.dispatching import SOON, Bench, answer, attempts, benching, to
 from tests.sinks import Seen, Sink, sink
 
 HOUR = timedelta(hours=1)
@@ -361,3 +362,39 @@ async def test_what_waited_for_a_destination_that_was_down_drains_at_its_rate(
     for first in taken:
         assert sum(1 for t in taken if first <= t < first + 0.3) <= 30 + 10 + 3
     assert taken[-1] - taken[0] > 149 / 100 - 0.2
+
+
+async def test_what_never_left_does_not_close_the_breaker(bench, target):
+    target.respond = answer(500)
+    headers = Secret('{"x-a": data.a}')
+    await bench.start(to(target, headers=headers, breaker=breaker(), retry=PATIENT))
+    await bench.accept("app", body=b'{"a": "1"}')
+    await open_breaker(bench)
+    await bench.accept("app", body=b"{}", wake=False)
+
+    _, inexpressible = await bench.deliveries("app")
+    await bench.store.retry([inexpressible.id], clock.now())
+    bench.dispatcher.retried(["app"])
+    async with asyncio.timeout(10):
+        while not await attempts(bench, inexpressible):  # noqa: ASYNC110 (it tells nobody)
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)  # time in which it might do wrong
+
+    assert await attempts(bench, inexpressible) == [(Result.BAD_CONFIG, None)]
+    assert bench.dispatcher.held_back()["app"].by == "breaker"
+    assert len(target.seen) <= 4  # the fourth is the next probe
+
+
+async def test_a_token_endpoint_that_is_down_opens_the_breaker(bench, target):
+    async with sink() as tokens:
+        tokens.respond = answer(503)
+        oauth2 = OAuth2(
+            token_url=tokens.url, client_id="us", client_secret=Secret("not told")
+        )
+        await bench.start(to(target, oauth2=oauth2, breaker=breaker(), retry=PATIENT))
+        await bench.accept("app")
+
+        await open_breaker(bench)
+
+    assert len(tokens.seen) == 3
+    assert target.seen == []

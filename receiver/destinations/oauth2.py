@@ -177,7 +177,12 @@ def _refused(reply: Reply, error: str, now: datetime) -> Outcome:
         wrong = f"{answer}: {error}" if error in _FOR_GOOD else answer
         pause = f"{wrong}; correct `oauth2`, or what the client may do there"
         return Outcome(Result.REJECTED, wrong, pause=pause)
-    return Outcome(Result.HTTP_STATUS, answer, retry_after_s=reply.retry_after_s(now))
+    return Outcome(
+        Result.HTTP_STATUS,
+        answer,
+        status_code=reply.status,
+        retry_after_s=reply.retry_after_s(now),
+    )
 
 
 def _told_apart(outcome: Outcome) -> Outcome:
