@@ -45,7 +45,7 @@ class Dispatcher:
         self._read = read
         self._lanes: dict[str, Lane] = {}
         self._pauses: dict[str, list[Pause]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[asyncio.Task[None], Lane] = {}
         self._owner = f"{os.getpid()}-{random.getrandbits(32):08x}"
         self.recorder = Recorder(store)
 
@@ -131,7 +131,9 @@ class Dispatcher:
         """Begin nothing more; finish what runs within `grace_s`, give back the rest."""
         lanes = list(self._lanes.values())
         self._lanes.clear()
-        await asyncio.gather(*(lane.stop(grace_s) for lane in lanes), *self._ending)
+        await asyncio.gather(
+            *(lane.stop(grace_s) for lane in lanes), self._let_end(grace_s)
+        )
 
     def _lane(self, settings: DestinationSettings) -> Lane:
         return Lane(
@@ -152,5 +154,12 @@ class Dispatcher:
             self.wake([lane.settings.name])  # its successor may take what it gave back
 
         task = asyncio.create_task(end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._ending[task] = lane
+        task.add_done_callback(self._ending.pop)
+
+    async def _let_end(self, grace_s: float) -> None:
+        """Lanes that a reload ended were given longer than a stop may take."""
+        if self._ending:
+            _, late = await asyncio.wait(self._ending, timeout=grace_s)
+            await asyncio.gather(*(self._ending[task].cut_off() for task in late))
+            await asyncio.gather(*late)

@@ -124,13 +124,17 @@ class Lane:
         await self._give_back()
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
-        cut_off = [one for task in self._attempting for one in self._running[task]]
+        await self.cut_off()
+        await self.destination.close()
+
+    async def cut_off(self) -> None:
+        """Attempts that run end now and are given back; outcomes are still recorded."""
+        claims = [one for task in self._attempting for one in self._running[task]]
         for task in list(self._attempting):
             task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=RECORD_GRACE_S)
-        await self._store.release(cut_off)
-        await self.destination.close()
+        await self._store.release(claims)
 
     # -- claiming
 

@@ -556,3 +556,17 @@ async def test_an_ended_lane_does_not_pause_its_successor(bench, target):
 
     assert await bench.store.pauses() == []
     assert bench.dispatcher.paused() == {"app": False}
+
+
+async def test_a_stop_waits_no_longer_for_a_lane_that_a_reload_ended(bench, target):
+    _, target.respond = gate()
+    await bench.start(to(target))
+    await bench.accept("app")
+    await target.wait_for(1)
+    await bench.dispatcher.reload({"app": to(target, concurrency=1)})
+
+    async with asyncio.timeout(5):
+        await bench.dispatcher.stop(0.05)
+
+    [delivery] = await bench.deliveries("app")
+    assert (delivery.status, delivery.attempts) == (Status.PENDING, 0)
