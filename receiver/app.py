@@ -54,6 +54,9 @@ class App:
     def __init__(self, settings: Settings, store: Store) -> None:
         self.settings = settings
         self.store = store
+        self.changing = asyncio.Lock()
+        """Held by a start, a reload or a stop: one after the other, the last one wins."""
+
         self.metrics = Metrics()
         self.senders = Senders(settings.sources.values())
         self.keys = PublicKeys(store)
@@ -150,8 +153,9 @@ async def _serve(
         ]
         for task in tasks:
             task.add_done_callback(lambda _: stop.set())
-        await app.dispatcher.start(settings.destinations)
-        await app.watcher.start()
+        async with app.changing:
+            await app.dispatcher.start(settings.destinations)
+            await app.watcher.start()
         await _warn(app)
         for server in servers:
             await server.ready.wait()
@@ -177,11 +181,18 @@ async def _stop(
     for server in servers:
         server.should_exit = True
     grace_s = app.settings.server.grace.total_seconds()
-    await app.watcher.stop()
-    await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
+    async with app.changing:
+        await app.watcher.stop()
+        await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
 
 
 async def _reload(app: App, load: Callable[[], Settings]) -> None:
+    async with app.changing:
+        if not app.hooks.stopping:
+            await _reload_alone(app, load)
+
+
+async def _reload_alone(app: App, load: Callable[[], Settings]) -> None:
     log = logs.get()
     try:
         settings = load()
