@@ -207,7 +207,8 @@ class Api:
         await self._dispatcher.pauses_changed()
         if changed:
             open_ = [p for p in pauses if p.destination == name and p.ended_at is None]
-            self._alerts.destination_resumed(name, open_[-1].started_at)
+            since = open_[-1].started_at if open_ else None  # paused since we looked
+            self._alerts.destination_resumed(name, since)
         return _done("destination.resumed", changed, destination=name)
 
     def _known(self, request: Request) -> str:
