@@ -183,7 +183,7 @@ class Slack:
         reply = await self._transport.request("POST", self._url, headers, body)
         if isinstance(reply, Outcome):
             return reply
-        said = _without_path(clean(reply.text, 500), self._url)
+        said = clean(_without_path(reply.text, self._url), 500)  # cut, it would stay
         return _judged(reply, said, reply.retry_after_s(now))
 
 

@@ -185,6 +185,16 @@ async def test_the_secret_address_is_in_no_answered_outcome(slack, stand_in):
     assert "secretsecret" not in repr(outcome)
 
 
+async def test_an_answer_is_not_cut_in_the_middle_of_the_secret_address(
+    slack, stand_in
+):
+    stand_in.answer = (404, "x" * (500 - len(PATH)) + PATH + " is no route", {})
+
+    outcome = await slack.send(parcel(event()))
+
+    assert "secretse" not in repr(outcome)
+
+
 async def test_a_refused_connection_is_named_without_the_secret_address():
     url = Secret("http://127.0.0.1:1" + PATH)
     slack = Slack(SlackSettings(name="ops", type="slack", url=url))
