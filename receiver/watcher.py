@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from receiver import clock, internal, logs
 from receiver.alerts import Alerts
 from receiver.delivery import ReadEvent
-from receiver.errors import StoreError
+from receiver.errors import ReceiverError, StoreError
 from receiver.models import Status
 from receiver.settings import Settings
 from receiver.stores import DeliveryFilter, Store
@@ -91,8 +91,10 @@ class Watcher:
                 if clock.monotonic() - looked >= LINKS_EVERY_S:
                     looked = clock.monotonic()
                     await self.tell_links(clock.now())
-            except StoreError as error:
+            except ReceiverError as error:
                 logs.get().warning("watcher.failed", error=str(error))
+            except Exception:  # noqa: BLE001 (it must not end silently, nor spoil a stop)
+                logs.get().exception("watcher.fault")
 
     def _tick(self) -> float:
         shortest = min(self._limits.values(), default=timedelta(minutes=10))

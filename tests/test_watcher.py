@@ -1,7 +1,10 @@
 """Silence, and links that end before they are delivered, are told of."""
 
+import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from receiver import clock
 from receiver.alerts import Alerts
@@ -136,6 +140,28 @@ async def test_links_that_never_end_are_nobodys_business(store):
     await watch.watcher.tell_links(NOW)
 
     assert await watch.told() == []
+
+
+async def test_an_event_that_is_gone_ends_neither_the_watch_nor_a_stop(
+    store, tmp_path, monkeypatch
+):
+    watch = Watch(store, replace(SETTINGS, sources={}))
+    monkeypatch.setattr("receiver.watcher.TICK_S", 0.01)
+    monkeypatch.setattr("receiver.watcher.LINKS_EVERY_S", 0.0)
+    event = making.event()
+    await store.add(event, Decision((("all", "matched"),), ("crm",)), {})
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection:
+        connection.execute("DELETE FROM events")
+        connection.commit()
+
+    with capture_logs() as log:
+        await watch.watcher.start()
+        async with asyncio.timeout(10):
+            while len(log) < 2:  # noqa: ASYNC110 (it tells nobody)
+                await asyncio.sleep(0.01)
+        await watch.watcher.stop()
+
+    assert {line["event"] for line in log} == {"watcher.failed"}
 
 
 async def test_a_silent_source_is_told_of_by_a_real_server(tmp_path: Path):
