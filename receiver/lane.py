@@ -312,12 +312,14 @@ class Lane:
             self.pauses.append(Pause(self.settings.name, now, None, outcome.pause))
         self._begin()  # its place is free, now that all is known that speaks against it
         jitter = random.random()  # noqa: S311 (spreads retries, guards nothing)
-        await asyncio.gather(
-            *(
-                self._conclude(claim, attempt, now, jitter)
-                for claim, attempt in zip(claims, attempts, strict=True)
-            )
-        )
+        concluding = [
+            self._conclude(claim, attempt, now, jitter)
+            for claim, attempt in zip(claims, attempts, strict=True)
+        ]
+        if len(concluding) == 1:  # nearly always: a task less for each delivery
+            await concluding[0]
+        else:
+            await asyncio.gather(*concluding)
         if pauses:
             self._log.error(
                 "destination.paused",
