@@ -68,6 +68,7 @@ retry = { waits = ["1s", "2s"] }
 [destinations.ops]
 type = "slack"
 url = "${SLACK_WEBHOOK_URL}"
+max_rate = "50/s"                        # the stand-in takes more than Slack does
 
 [destinations.finance]
 type = "email"
