@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 
+from receiver import clock
 from tests.making import signed
 from tests.serving import SECRET, Serving, command, config, serving
 from tests.sinks import sink
@@ -15,8 +16,8 @@ from tests.sinks import sink
 OURS = "the secret the provider really has"
 
 
-def body(batch: str) -> bytes:
-    return json.dumps({"event": "batch.running", "batch_id": batch}).encode()
+def body(batch: str, **more: object) -> bytes:
+    return json.dumps({"event": "batch.running", "batch_id": batch, **more}).encode()
 
 
 async def refused(running: Serving, sent: bytes, headers: dict[str, str]) -> None:
@@ -93,11 +94,11 @@ async def test_it_is_judged_as_of_its_arrival_and_its_token_by_its_digest(
 ):
     source = 'token = "wrong"\nbearer = "the bearer"\ntolerance = "1s"'
     async with serving(tmp_path, config(source=source)) as running:
-        signature = signed(body("one"), SECRET)
-        headers = {**signature, "authorization": "Bearer the bearer"}
+        sent = body("one", timestamp=clock.iso(clock.now()))
+        headers = {**signed(sent, SECRET), "authorization": "Bearer the bearer"}
         async with httpx.AsyncClient(base_url=running.url) as client:
             answer = await client.post(
-                "/webhook/sora2?token=right", content=body("one"), headers=headers
+                "/webhook/sora2?token=right", content=sent, headers=headers
             )
         assert answer.json()["error"]["code"] == "token_mismatch"
         [kept] = await rejections(tmp_path, 1)
