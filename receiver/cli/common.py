@@ -23,8 +23,9 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from receiver import clock
+from receiver.errors import Problem, SettingsError
 from receiver.models import HeldBack
-from receiver.settings import Known, Settings, fields, load
+from receiver.settings import DestinationSettings, Known, Settings, fields, load
 from receiver.settings.fields import duration, suggest
 from receiver.stores import (
     DeliveryFilter,
@@ -54,6 +55,24 @@ def settings_of(config: Path | None) -> Settings:
     from receiver.providers import LazySources, judge
 
     return load(config, os.environ, Known(LazySources(), judge, LazyTypes()))
+
+
+def check_complete(
+    settings: Settings, destinations: Iterable[DestinationSettings]
+) -> None:
+    """
+    Whether all that these destinations need is there on this machine.
+
+    Raises:
+        SettingsError: with every thing that is not.
+    """
+    problems = [
+        Problem(settings.file, f"destinations.{one.name}.{field}", message, hint)
+        for one in destinations
+        for field, message, hint in one.missing()
+    ]
+    if problems:
+        raise SettingsError(problems)
 
 
 def waits(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:

@@ -7,6 +7,7 @@ import click
 
 from receiver import clock
 from receiver.cli.common import (
+    check_complete,
     check_name,
     held_back,
     looking,
@@ -116,7 +117,7 @@ async def pause(config: Path | None, name: str, reason: str, json_: bool) -> Non
 @waits
 async def resume(config: Path | None, name: str, json_: bool) -> None:
     """
-    Go on delivering to a destination that was paused.
+    Go on delivering to a destination that was paused, if all it needs is there.
 
     \b
     Examples:
@@ -132,6 +133,8 @@ async def _change(
 
     settings = settings_of(config)
     check_name("destination", name, settings.destinations)
+    if verb == "resume":  # or it would only pause itself again
+        check_complete(settings, [settings.destinations[name]])
     async with writing(settings) as writer:
         answer = await writer.post(f"/destinations/{name}/{verb}", body)
     if json_:

@@ -14,10 +14,10 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from receiver.cli.common import check_name, program, settings_of
+from receiver.cli.common import check_complete, check_name, program, settings_of
 from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
 from receiver.cli.trying import notes, would_send
-from receiver.errors import Problem, SettingsError
+from receiver.errors import SettingsError
 from receiver.providers import provider_of
 from receiver.providers.verification import authorization_of
 from receiver.settings import DEFAULT_FILE, Settings, Source
@@ -107,13 +107,7 @@ def complete(config: Path | None) -> Settings:
         SettingsError: `serve` would not start, or could not deliver.
     """
     settings = settings_of(config)
-    problems = [
-        Problem(settings.file, f"destinations.{name}.{field}", message, hint)
-        for name, destination in settings.destinations.items()
-        for field, message, hint in destination.missing()
-    ]
-    if problems:
-        raise SettingsError(problems)
+    check_complete(settings, settings.destinations.values())
     return settings
 
 

@@ -76,8 +76,13 @@ def refusing(files: Files, most: ssl.TLSVersion) -> Iterator[str]:
         with suppress(OSError):
             while True:
                 connection, _ = listener.accept()
-                with connection, suppress(OSError):
-                    context.wrap_socket(connection, server_side=True)
+                with connection.dup() as raw, suppress(OSError):
+                    try:
+                        context.wrap_socket(connection, server_side=True)
+                    finally:  # or a reset could overtake the alert
+                        raw.shutdown(socket.SHUT_WR)
+                        while raw.recv(65_536):
+                            pass
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=serve)
