@@ -152,6 +152,7 @@ class Intake:
         except Rejected as rejected:
             await self._refusals.keep(provider, request, rejected)
             raise
+        self._alerts.heard_at[source.name] = request.received_at
         return await self._keep(source, request, understood, started)
 
     async def _verify(self, provider: Provider, request: Request) -> None:
@@ -199,7 +200,6 @@ class Intake:
         started: float,
         origin: str = WEBHOOK,
     ) -> Answer:
-        self._alerts.heard_at[source.name] = request.received_at
         reading, decision = understood.reading, decide(understood.opinions)
         event = _event(source, request, reading, origin)
         added = await self._store.add(event, decision, reading.facts)

@@ -62,14 +62,15 @@ class Desk:
         self.store = store
         self.woken: list[tuple[str, ...]] = []
         self.metrics = Metrics()
+        self.alerts = Alerts(settings(), store, self.woken.append)
         self.intake = Intake(
             settings(*ROUTES),
             store,
             self.metrics,
             self.woken.append,
-            Senders(()),
+            Senders((SOURCE,)),
             PublicKeys(store),
-            Alerts(settings(), store, self.woken.append),
+            self.alerts,
         )
 
     async def count(self) -> int:
@@ -262,6 +263,22 @@ async def test_what_waits_to_be_kept_of_forgeries_is_bounded_in_bytes(desk):
     await desk.intake.close()
 
     assert 1 <= waiting <= WAITING_BYTES // KEPT_SIGNED_BYTES
+
+
+async def test_only_what_comes_now_is_a_sign_that_a_source_is_alive(desk):
+    sent, earlier = body(), NOW - timedelta(days=1)
+    headers, known = signed(sent).headers, len(sent)
+    refused = Rejection("", "sora2", "code", "why", earlier, headers, {}, sent, known)
+    await desk.store.add_rejections([refused])
+    [kept] = await desk.store.rejections(source=None, limit=1)
+
+    again = await desk.intake.accept_again(kept, dry_run=False)
+    heard = dict(desk.alerts.heard_at)
+    await desk.intake.accept(SENDER, signed(body(batch_id="another")))
+
+    assert again.word == "accepted"
+    assert heard == {}
+    assert desk.alerts.heard_at == {"sora2": NOW}
 
 
 async def test_a_flood_of_forgeries_is_counted_but_only_some_are_kept(desk):

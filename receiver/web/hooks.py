@@ -8,8 +8,8 @@ it.  Answers are `{"status": ..., "id": ...}` or `{"error": {"code", "message"}}
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -75,12 +75,15 @@ class Hooks:
         try:
             headers, query = _headers(scope), _query(scope)
             client = self._client(provider, scope, headers)
-            head = Request(headers, query, b"", clock.now(), client)
-            body = await self._body(provider, head, receive, held)
+
+            def as_far(body: bytes) -> Request:
+                return Request(headers, query, body, clock.now(), client)
+
+            length = headers.get("content-length", "")
+            body = await self._body(provider, length, as_far, receive, held)
             if body is None:
                 return  # the client went away
-            request = Request(headers, query, body, clock.now(), client)
-            answer = await self._intake.accept(provider, request)
+            answer = await self._intake.accept(provider, as_far(body))
         except Rejected as rejected:
             close = (_CLOSE,) if rejected.code == "body_too_large" else ()
             await _error(send, rejected.status, rejected.code, rejected.message, *close)
@@ -97,12 +100,15 @@ class Hooks:
     async def _body(
         self,
         provider: Provider,
-        head: Request,
+        length: str,
+        as_far: Callable[[bytes], Request],
         receive: Receive,
         held: "_Held",
     ) -> bytes | None:
         """
         The whole body, counted in `held` once it is large; None if the client left.
+
+        `as_far` makes the request of as much of the body as is there.
 
         Raises:
             Rejected: it is too large, there is no room for it now, or its beginning
@@ -110,7 +116,6 @@ class Hooks:
         """
         if self.stopping:
             raise Rejected(503, "stopping", "the receiver is stopping; send it again")
-        length = head.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body:
             raise await self._too_large(receive)
         parts: list[bytes] = []
@@ -127,7 +132,7 @@ class Hooks:
                 raise await self._too_large(receive, more=more)
             if held.bytes > UNCOUNTED_BYTES:
                 if not held.counted:
-                    beginning = replace(head, body=b"".join(parts))
+                    beginning = as_far(b"".join(parts))
                     self._intake.check_beginning(provider, beginning)
                 self._count(held)
             if not message.get("more_body", False):
