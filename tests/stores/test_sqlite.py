@@ -17,7 +17,7 @@ from receiver.stores import open_reader, open_store, sqlite_path
 from receiver.stores.sqlite import CACHED_EVENT_BYTES, SqliteStore
 from receiver.stores.sqlite.group import GroupCommit
 from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations
-from receiver.stores.sqlite.reader import connect
+from receiver.stores.sqlite.reader import connect, open_file
 from tests.stores.making import (
     ALL_EVENTS,
     NOW,
@@ -76,7 +76,10 @@ async def test_the_file_is_ours_in_wal_mode_and_can_be_vacuumed_in_steps(path: P
 
 
 async def test_a_commit_is_synced_to_the_disk(store: SqliteStore):
-    [[synchronous]] = await store._writer.execute_fetchall("PRAGMA synchronous")
+    def ask(connection: sqlite3.Connection, items: Sequence[None]) -> Sequence[int]:
+        return [connection.execute("PRAGMA synchronous").fetchone()[0] for _ in items]
+
+    synchronous = await store._write(ask, None)
 
     assert synchronous == 2  # FULL
 
@@ -373,12 +376,12 @@ async def test_many_concurrent_adds_share_few_commits(store: SqliteStore):
 async def test_more_than_fits_in_memory_is_refused_and_the_rest_is_written(
     path: Path, store: SqliteStore
 ):
-    async def write(
+    def write(
         connection: object, items: Sequence[str]
     ) -> Sequence[str]:  # an operation that writes nothing
         return items
 
-    connection = await connect(path, "rw")
+    connection = open_file(path, "rw")
     group = GroupCommit(connection, max_bytes=100, before_commit=lambda: None)
     try:
         results = await asyncio.gather(
@@ -388,7 +391,7 @@ async def test_more_than_fits_in_memory_is_refused_and_the_rest_is_written(
         unsized = await group.submit(write, "no size")
     finally:
         await group.close()
-        await connection.close()
+        connection.close()
 
     assert results[:3] == [0, 1, 2]
     assert [type(result) for result in results[3:]] == [StoreBusy, StoreBusy]
@@ -398,7 +401,7 @@ async def test_more_than_fits_in_memory_is_refused_and_the_rest_is_written(
 async def test_what_is_written_survives_an_operation_that_raises(
     path: Path, store: SqliteStore
 ):
-    async def fail(connection: object, items: Sequence[object]) -> Sequence[object]:
+    def fail(connection: object, items: Sequence[object]) -> Sequence[object]:
         raise KeyError("a fault")
 
     results = await asyncio.gather(
@@ -551,9 +554,10 @@ async def test_a_claim_that_cannot_be_read_is_not_held(store: SqliteStore, path:
     with pytest.raises(StoreError):
         await claim(again)
 
-    again._reader = await connect(path, "ro")
+    again._reader = await connect(path)
 
     assert len((await claim(again)).claims) == 1
+    await again._reader.close()
     await again.close()
 
 

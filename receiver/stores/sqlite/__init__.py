@@ -7,7 +7,9 @@ else.  Claims are in memory (`claims`): they must not outlive the process anyway
 """
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
@@ -43,7 +45,7 @@ from receiver.stores.sqlite.guard import FileGuard, create_privately
 from receiver.stores.sqlite.lock import FileLock
 from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.names import add_decisions, add_names
-from receiver.stores.sqlite.reader import SqliteReader, connect
+from receiver.stores.sqlite.reader import SqliteReader, connect, open_file
 from receiver.stores.sqlite.rows import (
     CARRIED,
     STATE_NUMBERS,
@@ -63,17 +65,16 @@ class SqliteStore(SqliteReader):
     def __init__(
         self,
         path: Path,
-        lock: FileLock,
-        group: GroupCommit,
         connections: Sequence[aiosqlite.Connection],
+        group: GroupCommit,
         guard: FileGuard,
     ) -> None:
-        writer, due, reader = connections
+        due, reader = connections
         super().__init__(reader)
         self.path = path
-        self._lock = lock
         self._group = group
-        self._writer = writer
+        self._guard = guard
+        self._life = AsyncExitStack()
         self._due = due
         self._ids = ids.IdSource()
         self._recent = RecentEvents(CACHED_EVENT_BYTES)
@@ -81,7 +82,6 @@ class SqliteStore(SqliteReader):
         self._claims = self._due_now.claims
         self._order: dict[int, OnDead] = {}
         self._pending: dict[int, int] = {}
-        self._guard = guard
 
     # -- life
 
@@ -92,48 +92,37 @@ class SqliteStore(SqliteReader):
             raise StoreUnusable(f"the folder {path.parent} does not exist")
         if path.is_dir():
             raise StoreUnusable(f"{path} is a folder; name a file in it")
-        lock = FileLock(path)
-        connections: list[aiosqlite.Connection] = []
-        try:
-            async with translated():
-                create_privately(path)
-                connections.append(writer := await connect(path, "rw"))
-                await migrate(writer)
-                await lines.teach(writer)
-                await writer.execute("PRAGMA synchronous = FULL")
-                await writer.execute_fetchall(
-                    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}"
-                )
-                connections.append(await connect(path, "ro"))
-                connections.append(await connect(path, "ro"))
-                guard = FileGuard(path, min_free_bytes)
-                group = GroupCommit(
-                    writer, max_bytes=MAX_WAITING_BYTES, before_commit=guard.check_file
-                )
-                store = cls(path, lock, group, connections, guard)
-                await store._start()
-        except BaseException:
-            for connection in connections:
-                await connection.close()
-            lock.release()
-            raise
+        async with AsyncExitStack() as life, translated():
+            life.callback(FileLock(path).release)
+            writer = await asyncio.to_thread(_open_to_write, path)
+            # Last of the connections: only then it can empty the log into the file.
+            life.push_async_callback(asyncio.to_thread, writer.close)
+            order = await asyncio.to_thread(lines.ordered, writer)
+            connections: list[aiosqlite.Connection] = []
+            for _ in range(2):
+                connections.append(connection := await connect(path))
+                life.push_async_callback(connection.close)
+            guard = FileGuard(path, min_free_bytes)
+            group = GroupCommit(
+                writer, max_bytes=MAX_WAITING_BYTES, before_commit=guard.check_file
+            )
+            life.push_async_callback(group.close)
+            store = cls(path, connections, group, guard)
+            await store._start(order)
+            store._life = life.pop_all()
         return store
 
-    async def _start(self) -> None:
+    async def _start(self, order: dict[int, OnDead]) -> None:
         await self._names.load(self._reader)
         self._pending = await reads.pending(self._reader)
-        self._order = await lines.ordered(self._reader)
-        self._due_now.ordered |= self._order.keys()
+        self._order = order
+        self._due_now.ordered |= order.keys()
         for table in ("events", "deliveries", "replays", "rejections"):
             rows = await self._due.execute_fetchall(f"SELECT max(id) FROM {table}")
             self._ids.advance(next(iter(rows))[0] or 0)
 
     async def close(self) -> None:
-        await self._group.close()
-        await super().close()
-        await self._due.close()
-        await self._writer.close()  # last: only it can empty the log into the file
-        self._lock.release()
+        await self._life.aclose()
 
     async def remember(self, name: str, text: str, now: datetime) -> None:
         await self._write(writes.remember, (name, text, to_ms(now)), len(text))
@@ -430,3 +419,17 @@ class SqliteStore(SqliteReader):
 
     def _count(self, destination: int, change: int) -> None:
         self._pending[destination] = self._pending.get(destination, 0) + change
+
+
+def _open_to_write(path: Path) -> sqlite3.Connection:
+    create_privately(path)
+    writer = open_file(path, "rw")
+    try:
+        migrate(writer)
+        lines.teach(writer)
+        writer.execute("PRAGMA synchronous = FULL")
+        writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}").fetchall()
+    except BaseException:
+        writer.close()
+        raise
+    return writer

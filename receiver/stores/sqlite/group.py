@@ -1,18 +1,21 @@
 """
 Group commit: all that queued while the last commit ran goes into one transaction.
 
-One task, one connection, one transaction at a time.  Each caller awaits its own
-result.  If one row cannot be written its group is rolled back and everybody in it is
-tried alone, so that only the bad one fails; if the disk or a lock fails, all do.
+One thread, one connection, one transaction at a time.  The event loop collects what
+is to be written; the thread writes a group and hands all of its results back at once.
+Each caller awaits its own result.  If one row cannot be written its group is rolled
+back and everybody in it is tried alone, so that only the bad one fails; if the disk or
+a lock fails, all do.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import sqlite3
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
-
-import aiosqlite
 
 from receiver.errors import StoreBusy, StoreError
 from receiver.stores.sqlite.errors import concerns_all, translate
@@ -20,8 +23,12 @@ from receiver.stores.sqlite.errors import concerns_all, translate
 Then = Callable[[Any], None]
 """Called with the result once it is committed, even if nobody waits any more."""
 
-Operation = Callable[[aiosqlite.Connection, Sequence[Any]], Awaitable[Sequence[Any]]]
-"""Writes many items of one kind inside the open transaction; one result for each."""
+Operation = Callable[[sqlite3.Connection, Sequence[Any]], Sequence[Any]]
+"""
+Writes many items of one kind inside the open transaction; one result for each.
+
+It runs in the writer's thread, so it touches nothing but the connection and the items.
+"""
 
 
 @dataclass(slots=True)
@@ -31,37 +38,50 @@ class _Waiting:
     size: int
     then: Then | None
     future: asyncio.Future[Any]
+    result: Any = None
+    error: Exception | None = None
 
-    def done(self, result: Any) -> None:
+    def tell(self) -> None:
+        if self.error is not None:
+            if not self.future.done():
+                self.future.set_exception(translate(self.error))
+            return
         if not self.future.done():
-            self.future.set_result(result)
+            self.future.set_result(self.result)
         if self.then is not None:
-            self.then(result)
+            self.then(self.result)
 
 
 class GroupCommit:
     """
-    The only writer of a database.
+    The only writer of a database; nobody else uses the connection while it is open.
 
     `before_commit` may refuse a transaction by raising a StoreError.
     """
 
     def __init__(
         self,
-        connection: aiosqlite.Connection,
+        connection: sqlite3.Connection,
         *,
         max_bytes: int,
         before_commit: Callable[[], None],
     ) -> None:
+        self.commits = 0
         self._connection = connection
         self._max_bytes = max_bytes
         self._before_commit = before_commit
+        self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
         self._bytes = 0
-        self._wake = asyncio.Event()
+        self._busy = False  # a group is being written, or about to be
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._closing = False
-        self.commits = 0
-        self._task = asyncio.create_task(self._run(), name="store-writer")
+        self._groups: SimpleQueue[list[_Waiting] | None] = SimpleQueue()
+        self._thread = Thread(target=self._run, name="store-writer", daemon=True)
+        self._thread.start()
+
+    # -- in the loop
 
     async def submit(
         self,
@@ -84,62 +104,73 @@ class GroupCommit:
             raise StoreError("the store is closed")
         if size and self._bytes + size > self._max_bytes:
             raise StoreBusy("too much is waiting to be written")
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Any] = self._loop.create_future()
         self._waiting.append(_Waiting(operation, item, size, then, future))
         self._bytes += size
-        self._wake.set()
+        if not self._busy:
+            self._busy = True
+            self._idle.clear()
+            self._loop.call_soon(self._hand_over)  # with all that this turn brings
         return await future
 
     async def close(self) -> None:
-        """Commit what waits, then stop."""
+        """Commit what waits, then end the thread."""
         self._closing = True
-        self._wake.set()
-        await self._task
+        await self._idle.wait()
+        self._groups.put(None)
+        await asyncio.to_thread(self._thread.join)
 
-    async def _run(self) -> None:
-        while not (self._closing and not self._waiting):
-            await self._wake.wait()
-            self._wake.clear()
-            group, self._waiting = self._waiting, []
-            if group:
-                await self._write(group)
-                self._bytes -= sum(waiting.size for waiting in group)
+    def _hand_over(self) -> None:
+        group, self._waiting = self._waiting, []
+        self._groups.put(group)
 
-    async def _write(self, group: list[_Waiting]) -> None:
+    def _take_back(self, group: list[_Waiting]) -> None:
+        self._bytes -= sum(waiting.size for waiting in group)
+        if self._waiting:
+            self._hand_over()
+        else:
+            self._busy = False
+            self._idle.set()
+        for waiting in group:
+            with suppress(Exception):  # it is committed; the others must hear of theirs
+                waiting.tell()
+
+    # -- in the thread
+
+    def _run(self) -> None:
+        while group := self._groups.get():
+            self._write(group)
+            try:
+                self._loop.call_soon_threadsafe(self._take_back, group)
+            except RuntimeError:  # the loop is closed: nobody is left to tell
+                return
+
+    def _write(self, group: list[_Waiting]) -> None:
         try:
-            results = await self._transaction(group)
+            self._transaction(group)
         except Exception as error:  # noqa: BLE001 (every waiting caller gets it)
-            await self._undo()
+            self._undo()
             if len(group) == 1 or concerns_all(error):
                 for waiting in group:
-                    _fail(waiting.future, error)
+                    waiting.error = error
             else:
                 for waiting in group:
-                    await self._write([waiting])
+                    self._write([waiting])
         else:
             self.commits += 1
-            for waiting, result in results:
-                with suppress(Exception):  # it is committed; the writer must go on
-                    waiting.done(result)
 
-    async def _transaction(self, group: list[_Waiting]) -> list[tuple[_Waiting, Any]]:
+    def _transaction(self, group: list[_Waiting]) -> None:
         by_operation: dict[Operation, list[_Waiting]] = {}
         for waiting in group:
             by_operation.setdefault(waiting.operation, []).append(waiting)
-        results: list[tuple[_Waiting, Any]] = []
-        await self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("BEGIN IMMEDIATE")
         for operation, several in by_operation.items():
-            done = await operation(self._connection, [w.item for w in several])
-            results += zip(several, done, strict=True)
+            results = operation(self._connection, [w.item for w in several])
+            for waiting, result in zip(several, results, strict=True):
+                waiting.result = result
         self._before_commit()
-        await self._connection.commit()
-        return results
+        self._connection.execute("COMMIT")
 
-    async def _undo(self) -> None:
+    def _undo(self) -> None:
         with suppress(Exception):  # there may be no transaction left to undo
-            await self._connection.rollback()
-
-
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
-    if not future.done():
-        future.set_exception(translate(error))
+            self._connection.rollback()

@@ -11,10 +11,9 @@ All of this is in the file and changes in the transaction that settles or adds a
 delivery.  Like the other operations these run on the one writing connection only.
 """
 
+import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
-
-import aiosqlite
 
 from receiver.models import OnDead
 
@@ -82,20 +81,20 @@ def line_of(source: int, subject: str) -> int:
     return int.from_bytes(digest, signed=True) & ~BY_HAND
 
 
-async def teach(connection: aiosqlite.Connection) -> None:
+def teach(connection: sqlite3.Connection) -> None:
     """Make `line_of` known to the connection that writes."""
-    await connection.create_function("line_of", 2, line_of, deterministic=True)
+    connection.create_function("line_of", 2, line_of, deterministic=True)
 
 
-async def pass_on(connection: aiosqlite.Connection, lines: Iterable[Line]) -> None:
+def pass_on(connection: sqlite3.Connection, lines: Iterable[Line]) -> None:
     """Where nobody has the turn the next in line has it."""
     behind = list(dict.fromkeys(lines))
     if behind:
-        await connection.executemany(_NEXT, behind)
+        connection.executemany(_NEXT, behind)
 
 
-async def come_back(
-    connection: aiosqlite.Connection,
+def come_back(
+    connection: sqlite3.Connection,
     blocking: Iterable[Line],
     dead: Sequence[int],
 ) -> None:
@@ -105,62 +104,58 @@ async def come_back(
     """
     lines = set(blocking)
     if dead:
-        await connection.executemany(_JOIN, [(delivery,) for delivery in dead])
+        connection.executemany(_JOIN, [(delivery,) for delivery in dead])
         marks = ", ".join("?" * len(dead))
-        rows = await connection.execute_fetchall(
+        rows = connection.execute(
             "SELECT DISTINCT destination_id, line FROM deliveries"
             f" WHERE id IN ({marks}) AND line IS NOT NULL",
             dead,
         )
         lines |= {(row[0], row[1]) for row in rows}
-    await pass_on(connection, lines)
+    pass_on(connection, lines)
 
 
-async def keep_order(
-    connection: aiosqlite.Connection, items: Sequence[Mapping[int, OnDead | None]]
+def keep_order(
+    connection: sqlite3.Connection, items: Sequence[Mapping[int, OnDead | None]]
 ) -> Sequence[None]:
     """Items say which destinations are ordered from now on, and which are not."""
     for item in items:
-        before = await ordered(connection)
+        before = ordered(connection)
         for destination, on_dead in item.items():
             if on_dead == before.get(destination):
                 continue
             if on_dead is None:
-                await _end(connection, destination)
+                _end(connection, destination)
             else:
-                await _begin(connection, destination, on_dead, before.get(destination))
+                _begin(connection, destination, on_dead, before.get(destination))
     return [None] * len(items)
 
 
-async def ordered(connection: aiosqlite.Connection) -> dict[int, OnDead]:
+def ordered(connection: sqlite3.Connection) -> dict[int, OnDead]:
     """The destinations whose deliveries stand in lines."""
-    rows = await connection.execute_fetchall(
-        "SELECT destination_id, block FROM ordered"
-    )
+    rows = connection.execute("SELECT destination_id, block FROM ordered")
     return {row[0]: "block" if row[1] else "skip" for row in rows}
 
 
-async def _begin(
-    connection: aiosqlite.Connection,
+def _begin(
+    connection: sqlite3.Connection,
     destination: int,
     on_dead: OnDead,
     before: OnDead | None,
 ) -> None:
-    await connection.execute(
+    connection.execute(
         "INSERT INTO ordered VALUES (?1, ?2) ON CONFLICT DO UPDATE SET block = ?2",
         (destination, on_dead == "block"),
     )
     if before is None:
-        await connection.execute(_LINE_UP, (destination,))
-        await connection.execute(_FIRST_OF_EACH, (destination,))
+        connection.execute(_LINE_UP, (destination,))
+        connection.execute(_FIRST_OF_EACH, (destination,))
     elif on_dead == "skip":
-        rows = await connection.execute_fetchall(_BLOCKED, (destination,))
-        await connection.execute(_UNBLOCK, (destination,))
-        await pass_on(connection, [(row[0], row[1]) for row in rows])
+        rows = connection.execute(_BLOCKED, (destination,)).fetchall()
+        connection.execute(_UNBLOCK, (destination,))
+        pass_on(connection, [(row[0], row[1]) for row in rows])
 
 
-async def _end(connection: aiosqlite.Connection, destination: int) -> None:
-    await connection.execute(
-        "DELETE FROM ordered WHERE destination_id = ?", (destination,)
-    )
-    await connection.execute(_DISPERSE, (destination,))
+def _end(connection: sqlite3.Connection, destination: int) -> None:
+    connection.execute("DELETE FROM ordered WHERE destination_id = ?", (destination,))
+    connection.execute(_DISPERSE, (destination,))

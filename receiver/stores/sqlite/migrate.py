@@ -5,9 +5,8 @@ Migrations are numbered .sql files; each runs in one transaction together with t
 record that it ran (`user_version`).  A file that is newer than we are is refused.
 """
 
+import sqlite3
 from importlib import resources
-
-import aiosqlite
 
 from receiver.errors import StoreUnusable
 
@@ -22,35 +21,35 @@ def migrations() -> list[tuple[int, str]]:
     return sorted((int(f.name.split("_")[0]), f.read_text()) for f in files)
 
 
-async def migrate(connection: aiosqlite.Connection) -> None:
+def migrate(connection: sqlite3.Connection) -> None:
     """
     Run what has not run yet.
 
     Raises:
         StoreUnusable: the file belongs to another program or a newer version.
     """
-    version = await check(connection)
+    version = check(connection)
     if version == 0:  # auto_vacuum only takes before the first table
-        await connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        await connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute("PRAGMA journal_mode = WAL").fetchall()
     for number, sql in migrations():
         if number > version:
-            await connection.executescript(
+            connection.executescript(
                 f"BEGIN IMMEDIATE;\n{sql}\nPRAGMA user_version = {number};\nCOMMIT;"
             )
 
 
-async def check(connection: aiosqlite.Connection) -> int:
+def check(connection: sqlite3.Connection) -> int:
     """
     The file's schema number, 0 when it is empty.
 
     Raises:
         StoreUnusable: the file belongs to another program or a newer version.
     """
-    version = await _number(connection, "PRAGMA user_version")
-    owner = await _number(connection, "PRAGMA application_id")
-    tables = await _number(connection, "SELECT count(*) FROM sqlite_schema")
+    version = _number(connection, "PRAGMA user_version")
+    owner = _number(connection, "PRAGMA application_id")
+    tables = _number(connection, "SELECT count(*) FROM sqlite_schema")
     newest = migrations()[-1][0]
     if owner not in (0, APPLICATION_ID) or (tables and owner != APPLICATION_ID):
         raise StoreUnusable("the file belongs to another program; choose another path")
@@ -62,6 +61,6 @@ async def check(connection: aiosqlite.Connection) -> int:
     return version
 
 
-async def _number(connection: aiosqlite.Connection, sql: str) -> int:
-    rows = list(await connection.execute_fetchall(sql))
-    return int(rows[0][0])
+def _number(connection: sqlite3.Connection, sql: str) -> int:
+    [[number]] = connection.execute(sql)
+    return int(number)

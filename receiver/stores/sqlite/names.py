@@ -6,6 +6,7 @@ row, so rows carry their numbers.  There are few of them; all are held in memory
 only committed ones are.
 """
 
+import sqlite3
 from collections.abc import Sequence
 
 import aiosqlite
@@ -39,22 +40,20 @@ class Names:
             self.decision_numbers[decision] = number
 
 
-async def add_names(
-    connection: aiosqlite.Connection, names: Sequence[str]
-) -> Sequence[None]:
+def add_names(connection: sqlite3.Connection, names: Sequence[str]) -> Sequence[None]:
     """Give each name that has none a number."""
-    await connection.executemany(
+    connection.executemany(
         "INSERT INTO names (name) VALUES (?) ON CONFLICT DO NOTHING",
         [(name,) for name in names],
     )
     return [None] * len(names)
 
 
-async def add_decisions(
-    connection: aiosqlite.Connection, decisions: Sequence[Decision]
+def add_decisions(
+    connection: sqlite3.Connection, decisions: Sequence[Decision]
 ) -> Sequence[None]:
     """Give each decision that has none a number."""
-    await connection.executemany(
+    connection.executemany(
         "INSERT INTO decisions (text) VALUES (?) ON CONFLICT DO NOTHING",
         [(decision_to_text(decision),) for decision in decisions],
     )

@@ -1,9 +1,12 @@
 """Looking into a SQLite store: one connection that cannot write."""
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import aiosqlite
 
@@ -25,15 +28,38 @@ from receiver.stores.sqlite.names import Names
 BUSY_TIMEOUT_S = 2.0
 
 
-async def connect(path: Path, mode: str) -> aiosqlite.Connection:
-    """Open a file with `mode` ro, rw or rwc; transactions begin only when we say so."""
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
+async def connect(path: Path) -> aiosqlite.Connection:
+    """Open a file that is only looked into."""
     # What cannot be opened fails here, and not in the driver's thread, which would
     # then report to an event loop that may be gone.
-    sqlite3.connect(uri, uri=True).close()
-    return await aiosqlite.connect(
-        uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S
+    open_file(path, "ro").close()
+    return await aiosqlite.connect(**_arguments(path, "ro"))
+
+
+def open_file(path: Path, mode: str) -> sqlite3.Connection:
+    """
+    Open a file with `mode` ro, rw or rwc; transactions begin only when we say so.
+
+    The connection may be handed to another thread.
+    """
+    connection: sqlite3.Connection = sqlite3.connect(
+        **_arguments(path, mode), check_same_thread=False
     )
+    return connection
+
+
+def _arguments(path: Path, mode: str) -> dict[str, Any]:
+    return {
+        "database": f"{path.absolute().as_uri()}?mode={mode}",
+        "uri": True,
+        "isolation_level": None,
+        "timeout": BUSY_TIMEOUT_S,
+    }
+
+
+def _schema(path: Path) -> int:
+    with closing(open_file(path, "ro")) as connection:
+        return check(connection)
 
 
 class SqliteReader:
@@ -51,20 +77,15 @@ class SqliteReader:
                 f"there is no store at {path}; start one with: receiver serve"
             )
         async with translated():
-            reader = await connect(path, "ro")
-            try:
-                version = await check(reader)
-                if version == 0:
-                    raise StoreUnusable(f"{path} is empty; start with: receiver serve")
-                if version < migrations()[-1][0]:
-                    raise StoreUnusable(
-                        f"{path} was written by an earlier version; it is brought up "
-                        "to date when this version's server starts: receiver serve"
-                    )
-            except BaseException:
-                await reader.close()
-                raise
-        return cls(reader)
+            version = await asyncio.to_thread(_schema, path)
+            if version == 0:
+                raise StoreUnusable(f"{path} is empty; start with: receiver serve")
+            if version < migrations()[-1][0]:
+                raise StoreUnusable(
+                    f"{path} was written by an earlier version; it is brought up "
+                    "to date when this version's server starts: receiver serve"
+                )
+            return cls(await connect(path))
 
     async def close(self) -> None:
         await self._reader.close()

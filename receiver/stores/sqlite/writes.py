@@ -6,11 +6,10 @@ names, and only ever run on the one writing connection, so what they read first
 cannot change before they write.
 """
 
+import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
-
-import aiosqlite
 
 from receiver import ids
 from receiver.clock import to_ms
@@ -107,10 +106,10 @@ class Changed:
     missing: Sequence[int]
 
 
-async def add_events(
-    connection: aiosqlite.Connection, items: Sequence[NewEvent]
+def add_events(
+    connection: sqlite3.Connection, items: Sequence[NewEvent]
 ) -> Sequence[Added]:
-    known = await _known_keys(connection, [item.key_hash for item in items])
+    known = _known_keys(connection, [item.key_hash for item in items])
     created: list[NewEvent] = []
     results: list[Added] = []
     for item in items:
@@ -123,43 +122,41 @@ async def add_events(
             same = first[1] == item.body_hash
             results.append(Added(ids.public("evt", first[0]), False, same_body=same))
     if created:
-        await _insert_events(connection, created)
+        _insert_events(connection, created)
     return results
 
 
-async def _known_keys(
-    connection: aiosqlite.Connection, hashes: list[bytes]
+def _known_keys(
+    connection: sqlite3.Connection, hashes: list[bytes]
 ) -> dict[bytes, tuple[int, bytes]]:
     found: dict[bytes, tuple[int, bytes]] = {}
     for start in range(0, len(hashes), 256):
         chunk = _padded(hashes[start : start + 256])
         sql = f"SELECT hash, event_id, body_hash FROM event_keys WHERE hash IN ({_marks(len(chunk))})"
-        for key_hash, event, body_hash in await connection.execute_fetchall(sql, chunk):
+        for key_hash, event, body_hash in connection.execute(sql, chunk):
             found[key_hash] = (event, body_hash)
     return found
 
 
-async def _insert_events(
-    connection: aiosqlite.Connection, created: Sequence[NewEvent]
-) -> None:
-    await connection.executemany(
+def _insert_events(connection: sqlite3.Connection, created: Sequence[NewEvent]) -> None:
+    connection.executemany(
         f"INSERT INTO events VALUES ({_marks(19)})",
         [item.row for item in created],
     )
-    await connection.executemany(
+    connection.executemany(
         "INSERT INTO event_keys VALUES (?, ?, ?)",
         [(item.key_hash, item.id, item.body_hash) for item in created],
     )
-    await connection.executemany(
+    connection.executemany(
         _INSERT_DELIVERY,
         [row for item in created for row in item.deliveries],
     )
 
 
-async def add_variants(
-    connection: aiosqlite.Connection, items: Sequence[tuple[Any, ...]]
+def add_variants(
+    connection: sqlite3.Connection, items: Sequence[tuple[Any, ...]]
 ) -> Sequence[None]:
-    await connection.executemany(
+    connection.executemany(
         "INSERT INTO variants SELECT ?1, ?2, ?3, ?4, ?5"
         f" WHERE (SELECT count(*) FROM variants WHERE event_id = ?1) < {KEPT_VARIANTS}"
         " ON CONFLICT DO NOTHING",
@@ -168,17 +165,17 @@ async def add_variants(
     return [None] * len(items)
 
 
-async def add_rejections(
-    connection: aiosqlite.Connection, items: Sequence[Sequence[tuple[Any, ...]]]
+def add_rejections(
+    connection: sqlite3.Connection, items: Sequence[Sequence[tuple[Any, ...]]]
 ) -> Sequence[None]:
     rows = [row for item in items for row in item]
-    await connection.executemany(
+    connection.executemany(
         "INSERT INTO rejections (id, source, code, message, received_at, query, headers,"
         f" body_bytes, body, kind, client) VALUES ({_marks(11)})",
         rows,
     )
     for kind in {row[9] for row in rows}:  # each makes room for its own kind only
-        await connection.execute(
+        connection.execute(
             "DELETE FROM rejections WHERE id IN (SELECT id FROM ("
             "  SELECT id, row_number() OVER newest AS place,"
             "  sum(length(body) + length(headers) + length(query)) OVER newest AS bytes"
@@ -189,34 +186,32 @@ async def add_rejections(
     return [None] * len(items)
 
 
-async def rejections_accepted(
-    connection: aiosqlite.Connection, items: Sequence[tuple[int, int]]
+def rejections_accepted(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int]]
 ) -> Sequence[None]:
     """Note which event a rejection became: (event, rejection) each."""
-    await connection.executemany(
-        "UPDATE rejections SET event_id = ? WHERE id = ?", items
-    )
+    connection.executemany("UPDATE rejections SET event_id = ? WHERE id = ?", items)
     return [None] * len(items)
 
 
-async def record_attempts(
-    connection: aiosqlite.Connection, items: Sequence[NewRecord]
+def record_attempts(
+    connection: sqlite3.Connection, items: Sequence[NewRecord]
 ) -> Sequence[bool]:
     """For each, whether it settled its delivery."""
-    await connection.executemany(
+    connection.executemany(
         f"INSERT INTO attempts VALUES ({_marks(9)})",
         [_attempt_row(item) for item in items],
     )
-    found = await _standing(connection, [item.delivery for item in items])
+    found = _standing(connection, [item.delivery for item in items])
     now = {row.id: row for row in found}
     applied = [_applies(item, now[item.delivery]) for item in items]
-    await connection.executemany(
+    connection.executemany(
         _CONCLUDE,
         [_outcome_row(item) for item, yes in zip(items, applied, strict=True) if yes],
     )
     overtaken = [item for item, yes in zip(items, applied, strict=True) if not yes]
     if overtaken:
-        await connection.executemany(
+        connection.executemany(
             "UPDATE deliveries SET attempts = ?, progress = coalesce(?, progress)"
             " WHERE id = ?",
             [
@@ -229,18 +224,18 @@ async def record_attempts(
         for item, yes in zip(items, applied, strict=True)
     ]
     left = (now[i.delivery] for i, yes in zip(items, settled, strict=True) if yes)
-    await lines.pass_on(connection, _lines(left))
+    lines.pass_on(connection, _lines(left))
     return settled
 
 
-async def _standing(
-    connection: aiosqlite.Connection, deliveries: Sequence[int]
+def _standing(
+    connection: sqlite3.Connection, deliveries: Sequence[int]
 ) -> list[Standing]:
     """The deliveries as they are; those that do not exist are left out."""
     found: list[Standing] = []
     for start in range(0, len(deliveries), 256):
         chunk = _padded(list(deliveries[start : start + 256]))
-        rows = await connection.execute_fetchall(
+        rows = connection.execute(
             "SELECT id, destination_id, status, manual, line FROM deliveries"
             f" WHERE id IN ({_marks(len(chunk))})",
             chunk,
@@ -293,20 +288,20 @@ def _outcome_row(item: NewRecord) -> tuple[Any, ...]:
     )
 
 
-async def retry(
-    connection: aiosqlite.Connection, items: Sequence[tuple[Sequence[int], int]]
+def retry(
+    connection: sqlite3.Connection, items: Sequence[tuple[Sequence[int], int]]
 ) -> Sequence[Changed]:
     """Items are (deliveries, now), each delivery once."""
     results: list[Changed] = []
     for deliveries, now in items:
-        changed, missing = await _changeable(connection, deliveries)
-        await connection.executemany(
+        changed, missing = _changeable(connection, deliveries)
+        connection.executemany(
             "UPDATE deliveries SET status = 0, due_at = ?, manual = manual + 1,"
             " round_attempts = 0, round_started = ?, settled_at = NULL WHERE id = ?",
             [(now, now, row.id) for row in changed],
         )
         dead = [row for row in changed if row.status == 2]
-        await lines.come_back(
+        lines.come_back(
             connection,
             _lines(dead),
             [row.id for row in dead if row.line is None],
@@ -315,28 +310,28 @@ async def retry(
     return results
 
 
-async def cancel(
-    connection: aiosqlite.Connection, items: Sequence[tuple[Sequence[int], int]]
+def cancel(
+    connection: sqlite3.Connection, items: Sequence[tuple[Sequence[int], int]]
 ) -> Sequence[Changed]:
     """Items are (deliveries, now), each delivery once."""
     results: list[Changed] = []
     for deliveries, now in items:
-        changed, missing = await _changeable(connection, deliveries)
-        await connection.executemany(
+        changed, missing = _changeable(connection, deliveries)
+        connection.executemany(
             "UPDATE deliveries SET status = 3, settled_at = ?, manual = 0,"
             " line = NULL, turn = NULL WHERE id = ?",
             [(now, row.id) for row in changed],
         )
-        await lines.pass_on(connection, _lines(changed))
+        lines.pass_on(connection, _lines(changed))
         results.append(Changed(changed, missing))
     return results
 
 
-async def _changeable(
-    connection: aiosqlite.Connection, deliveries: Sequence[int]
+def _changeable(
+    connection: sqlite3.Connection, deliveries: Sequence[int]
 ) -> tuple[list[Standing], list[int]]:
     """Those pending or dead, and those that do not exist: then none may change."""
-    found = await _standing(connection, deliveries)
+    found = _standing(connection, deliveries)
     there = {row.id for row in found}
     missing = [delivery for delivery in deliveries if delivery not in there]
     if missing:
@@ -344,18 +339,18 @@ async def _changeable(
     return [row for row in found if row.status in (0, 2)], []
 
 
-async def add_replays(
-    connection: aiosqlite.Connection, items: Sequence[tuple[int, int, str]]
+def add_replays(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int, str]]
 ) -> Sequence[None]:
-    await connection.executemany("INSERT INTO replays VALUES (?, ?, ?)", items)
+    connection.executemany("INSERT INTO replays VALUES (?, ?, ?)", items)
     return [None] * len(items)
 
 
-async def add_replayed(
-    connection: aiosqlite.Connection, items: Sequence[NewReplayed]
+def add_replayed(
+    connection: sqlite3.Connection, items: Sequence[NewReplayed]
 ) -> Sequence[int]:
     for item in items:
-        await connection.executemany(
+        connection.executemany(
             _INSERT_REPLAYED,
             [
                 (
@@ -370,7 +365,7 @@ async def add_replayed(
                 for row in item.rows
             ],
         )
-        await connection.executemany(
+        connection.executemany(
             "INSERT INTO replayed VALUES (?, ?, ?, 1)"
             " ON CONFLICT DO UPDATE SET deliveries = deliveries + 1",
             [(item.replay, row.source, row.destination) for row in item.rows],
@@ -378,12 +373,12 @@ async def add_replayed(
     return [len(item.rows) for item in items]
 
 
-async def pause(
-    connection: aiosqlite.Connection, items: Sequence[tuple[int, int, str]]
+def pause(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int, str]]
 ) -> Sequence[bool]:
     """Items are (destination, now, reason)."""
     return [
-        await _changed(
+        _changed(
             connection,
             "INSERT INTO pauses (destination_id, started_at, reason) SELECT ?1, ?2, ?3"
             " WHERE NOT EXISTS (SELECT 1 FROM pauses"
@@ -394,12 +389,12 @@ async def pause(
     ]
 
 
-async def resume(
-    connection: aiosqlite.Connection, items: Sequence[tuple[int, int]]
+def resume(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int]]
 ) -> Sequence[bool]:
     """Items are (destination, now)."""
     return [
-        await _changed(
+        _changed(
             connection,
             "UPDATE pauses SET ended_at = ?2"
             " WHERE destination_id = ?1 AND ended_at IS NULL",
@@ -409,11 +404,11 @@ async def resume(
     ]
 
 
-async def remember(
-    connection: aiosqlite.Connection, items: Sequence[tuple[str, str, int]]
+def remember(
+    connection: sqlite3.Connection, items: Sequence[tuple[str, str, int]]
 ) -> Sequence[None]:
     """Items are (name, text, now)."""
-    await connection.executemany(
+    connection.executemany(
         "INSERT INTO remembered VALUES (?1, ?2, ?3)"
         " ON CONFLICT DO UPDATE SET text = ?2, at = ?3",
         items,
@@ -421,20 +416,16 @@ async def remember(
     return [None] * len(items)
 
 
-async def beat(
-    connection: aiosqlite.Connection, items: Sequence[int]
-) -> Sequence[None]:
-    await connection.execute(
+def beat(connection: sqlite3.Connection, items: Sequence[int]) -> Sequence[None]:
+    connection.execute(
         "INSERT INTO heartbeat VALUES (1, ?1) ON CONFLICT DO UPDATE SET at = ?1",
         (max(items),),
     )
     return [None] * len(items)
 
 
-async def _changed(
-    connection: aiosqlite.Connection, sql: str, values: Iterable[Any]
-) -> bool:
-    cursor = await connection.execute(sql, tuple(values))
+def _changed(connection: sqlite3.Connection, sql: str, values: Iterable[Any]) -> bool:
+    cursor = connection.execute(sql, tuple(values))
     return cursor.rowcount > 0
 
 
