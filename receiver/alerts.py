@@ -45,7 +45,7 @@ class _Window:
 
 
 class Alerts:
-    """Raises internal events; every method returns at once and never raises."""
+    """Raises internal events; its methods return at once and never raise, but `tell`."""
 
     def __init__(
         self,
@@ -159,6 +159,15 @@ class Alerts:
         )
         self._raise(body, key=f"links.expiring:{event.id}:{destination}")
 
+    async def tell(self, body: internal.Body, key: str) -> None:
+        """
+        Raise an event once for its key, and wait until it is kept.
+
+        Raises:
+            StoreError: it was not kept; if it is told again, it is told once.
+        """
+        await self._store_it(body, key)
+
     # -- how it is told
 
     def _seldom(
@@ -193,6 +202,13 @@ class Alerts:
         task.add_done_callback(self._tasks.discard)
 
     async def _keep(self, body: internal.Body, key: str | None) -> None:
+        try:
+            await self._store_it(body, key)
+        except StoreError as error:
+            log = logs.get().bind(type=body["type"], subject=body["subject"])
+            log.error("alert.not_kept", error=str(error))
+
+    async def _store_it(self, body: internal.Body, key: str | None) -> None:
         now = clock.now()
         reading = internal.reading(body, now)
         # Two of a kind may be told within one millisecond.
@@ -207,11 +223,7 @@ class Alerts:
         if not decision.destinations:
             log.info("alert.unrouted")
             return
-        try:
-            added = await self._store.add(event, decision, {})
-        except StoreError as error:
-            log.error("alert.not_kept", error=str(error))
-            return
+        added = await self._store.add(event, decision, {})
         if added.created:
             self._wake(decision.destinations)
             log.warning("alert.raised", id=added.event_id, to=decision.destinations)

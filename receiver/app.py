@@ -21,10 +21,12 @@ from starlette.types import ASGIApp
 
 from receiver import logs
 from receiver.alerts import Alerts
+from receiver.batches import Batches
 from receiver.child import kill_all
 from receiver.destinations import TYPES, Destination
 from receiver.dispatcher import Dispatcher
 from receiver.errors import Problem, SettingsError, StoreError
+from receiver.follower import Follower
 from receiver.ingest import Intake
 from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
@@ -64,9 +66,16 @@ class App:
         self.dispatcher = Dispatcher(
             store, self.metrics, make_destination, self.senders.read, self.alerts
         )
-        wake = self.dispatcher.wake
+        self.batches = Batches(settings, store, self.senders)
+        self.follower = Follower("events", store, [self.batches], self.alerts.tell)
         self.intake = Intake(
-            settings, store, self.metrics, wake, self.senders, self.keys, self.alerts
+            settings,
+            store,
+            self.metrics,
+            self._wake,
+            self.senders,
+            self.keys,
+            self.alerts,
         )
         self.watcher = Watcher(settings, store, self.alerts, self.senders.read)
         self.hooks = Hooks(settings, self.intake, self.senders)
@@ -79,6 +88,7 @@ class App:
 
     def _wake(self, destinations: tuple[str, ...]) -> None:
         self.dispatcher.wake(destinations)
+        self.follower.wake()
 
     @classmethod
     async def open(cls, settings: Settings) -> "App":
@@ -97,6 +107,7 @@ class App:
         self.senders.reload(settings.sources.values())
         self.alerts.reload(settings)
         self.watcher.reload(settings)
+        self.batches.reload(settings)
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.api.reload(settings)
@@ -156,6 +167,7 @@ async def _serve(
         async with app.changing:
             await app.dispatcher.start(settings.destinations)
             await app.watcher.start()
+            await app.follower.start()
         await _warn(app)
         for server in servers:
             await server.ready.wait()
@@ -183,6 +195,7 @@ async def _stop(
     grace_s = app.settings.server.grace.total_seconds()
     async with app.changing:
         await app.watcher.stop()
+        await app.follower.stop()
         await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
 
 

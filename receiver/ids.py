@@ -14,7 +14,7 @@ from typing import Literal
 
 from receiver.errors import NotFound
 
-Kind = Literal["evt", "dlv", "rpl", "rej"]
+Kind = Literal["evt", "dlv", "rpl", "rej", "sub"]
 
 _EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 _NODE_BITS = 9

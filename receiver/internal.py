@@ -232,9 +232,9 @@ def batch_ledger_mismatch(
     *,
     source: str,
     problem: str,
-    reserved: int | None,
-    settled: int | None,
-    refunded: int | None,
+    reserved: float | None,
+    settled: float | None,
+    refunded: float | None,
 ) -> Body:
     return _body("batch.ledger_mismatch", batch, _about(source, batch)) | {
         "source": source,

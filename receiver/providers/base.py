@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
 
-from receiver.models import Headers, Reading, Request, Scalar, Signed
+from receiver.models import Headers, Reading, Request, Scalar, Signed, State
 from receiver.schemes import Scheme, key_of, keys_of, known_ids
 from receiver.settings import Source
 
@@ -102,6 +102,15 @@ class Provider:
             Rejected: what makes it an event is missing.
         """
         raise NotImplementedError
+
+    @property
+    def item_cost(self) -> float | None:
+        """What an item of a batch costs, where all cost the same."""
+        return None
+
+    def expects(self, facts: Mapping[str, Scalar]) -> frozenset[State]:  # noqa: ARG002
+        """What it tells of before it tells the end of a subject with these facts."""
+        return frozenset()
 
     # -- configuring
 

@@ -103,6 +103,12 @@ class Source:
         help="raise source.quiet when nothing came for so long",
         least=timedelta(seconds=1),
     )
+    stall_after: timedelta | None = option(
+        None,
+        help="raise batch.stalled when a batch has not ended and nothing was heard of "
+        "it for so long",
+        least=timedelta(seconds=1),
+    )
     tolerance: timedelta | None = option(
         None,
         help="how old or early a timestamp may be; by default as the provider says",

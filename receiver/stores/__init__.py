@@ -28,6 +28,7 @@ from receiver.models import (
     Step,
     Variant,
 )
+from receiver.stores.following import FollowingReader, FollowingStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Totals:
     routed_deliveries: int
 
 
-class Reader(Protocol):
+class Reader(FollowingReader, Protocol):
     """Looks, and changes nothing; many processes may at once."""
 
     async def event(self, event_id: str) -> StoredEvent:
@@ -200,7 +201,7 @@ class Reader(Protocol):
         ...
 
 
-class Store(Reader, Protocol):
+class Store(Reader, FollowingStore, Protocol):
     """Keeps everything; see the module's words for what all methods promise."""
 
     # -- accepting

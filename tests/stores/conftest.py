@@ -7,6 +7,7 @@ A new implementation adds a class like `SqliteHarness` and its name to `HARNESSE
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -38,6 +39,10 @@ class Harness(Protocol):
 
     def lose(self, what: Loss) -> None:
         """Remove something behind the store's back."""
+        ...
+
+    def forget_events(self) -> None:
+        """Remove all events and their deliveries, as if they had been pruned."""
         ...
 
     async def close(self) -> None: ...
@@ -93,6 +98,10 @@ class SqliteHarness:
         with connection:
             connection.execute(_LOSSES[what])
         connection.close()
+
+    def forget_events(self) -> None:
+        with closing(sqlite3.connect(self._path)) as connection:
+            connection.executescript("DELETE FROM events; DELETE FROM deliveries;")
 
     async def close(self) -> None:
         for opened in self._open:

@@ -35,7 +35,8 @@ from receiver.models import (
 )
 from receiver.offload import beside
 from receiver.stores import Added, Claimed, Queue
-from receiver.stores.sqlite import lines, reads, writes
+from receiver.stores.following import Change
+from receiver.stores.sqlite import following, lines, reads, subjects, writes
 from receiver.stores.sqlite.bodies import Packed, body_hash, pack
 from receiver.stores.sqlite.claims import RecentEvents
 from receiver.stores.sqlite.due import DueNow
@@ -117,9 +118,11 @@ class SqliteStore(SqliteReader):
         self._pending = await reads.pending(self._reader)
         self._order = order
         self._due_now.ordered |= order.keys()
-        for table in ("events", "deliveries", "replays", "rejections"):
+        for table in ("events", "deliveries", "replays", "rejections", "subjects"):
             rows = await self._due.execute_fetchall(f"SELECT max(id) FROM {table}")
             self._ids.advance(next(iter(rows))[0] or 0)
+        # What is beyond a cursor is new, also if all events were pruned since.
+        self._ids.advance(await following.furthest(self._due))
 
     async def close(self) -> None:
         await self._life.aclose()
@@ -352,7 +355,7 @@ class SqliteStore(SqliteReader):
             return 0
         await self._know_names(*{destination for _, destination, _ in wanted})
         events = {ids.number("evt", event) for event, _, _ in wanted}
-        about = await self._about(sorted(events))
+        about = await reads.about(self._reader, sorted(events))
         first = self._ids.take(now, len(wanted))
         rows: list[writes.Replayed] = []
         for i, (event_id, name, due) in enumerate(wanted):
@@ -370,22 +373,6 @@ class SqliteStore(SqliteReader):
         added: int = await self._write(writes.add_replayed, item, len(rows) * 64, then)
         return added
 
-    async def _about(self, events: Sequence[int]) -> dict[int, tuple[int, str]]:
-        """Each event's source and subject."""
-        found: dict[int, tuple[int, str]] = {}
-        for start in range(0, len(events), 500):
-            chunk = events[start : start + 500]
-            marks = ", ".join("?" * len(chunk))
-            sql = f"SELECT id, source_id, subject FROM events WHERE id IN ({marks})"
-            found |= {
-                row[0]: (row[1], row[2])
-                for row in await self._reader.execute_fetchall(sql, chunk)
-            }
-        for event in events:
-            if event not in found:
-                raise NotFound(f"there is no event {ids.public('evt', event)}")
-        return found
-
     async def pause(self, destination: str, reason: str, now: datetime) -> bool:
         await self._know_names(destination)
         number = self._names.numbers[destination]
@@ -396,6 +383,24 @@ class SqliteStore(SqliteReader):
         number = self._names.numbers.get(destination, -1)
         changed: bool = await self._write(writes.resume, (number, to_ms(now)))
         return changed
+
+    # -- following
+
+    async def advance(
+        self, name: str, upto: str | None, changes: Sequence[Change]
+    ) -> None:
+        item = following.prepared(name, upto, changes, self._names.numbers)
+        await self._write(following.advance, item)
+
+    async def register_subjects(
+        self, source: str, provider: str, names: Sequence[str], now: datetime
+    ) -> int:
+        await self._know_names(source, provider)
+        first = self._ids.take(now, max(1, len(names)))
+        numbers = (self._names.numbers[source], self._names.numbers[provider])
+        item = [(first + i, *numbers, name, now) for i, name in enumerate(names)]
+        added: int = await self._write(subjects.register, item)
+        return added
 
     # -- looking
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -20,10 +20,18 @@ from receiver.stores import (
     Tally,
     Totals,
 )
-from receiver.stores.sqlite import reads
+from receiver.stores.following import Known, Name, Stretch
+from receiver.stores.sqlite import following, reads, subjects
 from receiver.stores.sqlite.errors import translated
 from receiver.stores.sqlite.migrate import check, migrations
 from receiver.stores.sqlite.names import Names
+from receiver.subjects import (
+    CreditsBy,
+    CreditsLine,
+    Subject,
+    SubjectFilter,
+    SubjectStep,
+)
 
 BUSY_TIMEOUT_S = 2.0
 
@@ -171,6 +179,65 @@ class SqliteReader:
     async def remembered(self, name: str) -> tuple[str, datetime] | None:
         async with translated():
             return await reads.remembered(self._reader, name)
+
+    # -- following
+
+    async def cursor(self, name: str) -> str | None:
+        async with translated():
+            return await following.cursor(self._reader, name)
+
+    async def follow(self, after: str | None, limit: int) -> Stretch:
+        async with translated():
+            return await following.follow(self._reader, self._known, after, limit)
+
+    async def known_subjects(self, names: Sequence[Name]) -> Mapping[Name, Known]:
+        async with translated():
+            return await subjects.known_subjects(self._reader, self._known, names)
+
+    async def silent_subjects(
+        self, source: str, before: datetime, limit: int
+    ) -> Sequence[Name]:
+        async with translated():
+            return await subjects.silent_subjects(
+                self._reader, self._known, source, before, limit
+            )
+
+    async def unchecked_subjects(self, now: datetime, limit: int) -> Sequence[Name]:
+        async with translated():
+            return await subjects.unchecked_subjects(
+                self._reader, self._known, now, limit
+            )
+
+    # -- subjects
+
+    async def subjects(
+        self, where: SubjectFilter, *, limit: int, after: str | None = None
+    ) -> Sequence[Subject]:
+        async with translated():
+            return await subjects.subjects(
+                self._reader, self._known, where, limit, after
+            )
+
+    async def subject(self, subject_id: str) -> Subject:
+        async with translated():
+            return await subjects.subject(self._reader, self._known, subject_id)
+
+    async def subject_steps(self, subject_id: str) -> Sequence[SubjectStep]:
+        async with translated():
+            return await subjects.subject_steps(self._reader, self._known, subject_id)
+
+    async def credits(
+        self,
+        since: datetime | None,
+        until: datetime | None,
+        *,
+        by: frozenset[CreditsBy],
+        source: str | None = None,
+    ) -> Sequence[CreditsLine]:
+        async with translated():
+            return await subjects.credits_(
+                self._reader, self._known, since, until, by, source
+            )
 
     async def _known(self) -> Names:
         """The names, with those that were added since we last looked."""

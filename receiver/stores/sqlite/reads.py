@@ -94,7 +94,7 @@ async def events(
     if after is not None:
         compare = "<" if newest_first else ">"
         conditions.append((f"e.id {compare} ?", (ids.number("evt", after),)))
-    clause, values = _where(conditions)
+    clause, values = where_sql(conditions)
     order = "DESC" if newest_first else "ASC"
     rows = await db.execute_fetchall(
         f"SELECT {EVENT_COLUMNS} FROM events e {clause} ORDER BY e.id {order} LIMIT ?",
@@ -105,7 +105,7 @@ async def events(
 
 
 async def count_events(db: aiosqlite.Connection, where: EventFilter) -> int:
-    clause, values = _where(_event_conditions(where))
+    clause, values = where_sql(_event_conditions(where))
     return await _number(db, f"SELECT count(*) FROM events e {clause}", values)
 
 
@@ -119,10 +119,10 @@ def _event_conditions(where: EventFilter) -> Conditions:
         conditions.append((sql, (where.type,)))
     if where.subject is not None:
         conditions.append(("e.subject = ?", (where.subject,)))
-    return conditions + _time_conditions("e.id", where.since, where.until)
+    return conditions + time_conditions("e.id", where.since, where.until)
 
 
-def _time_conditions(
+def time_conditions(
     column: str, since: datetime | None, until: datetime | None
 ) -> Conditions:
     conditions: Conditions = []
@@ -131,6 +131,28 @@ def _time_conditions(
     if until is not None:
         conditions.append((f"{column} < ?", (ids.floor(until),)))
     return conditions
+
+
+async def about(
+    db: aiosqlite.Connection, numbers: Sequence[int]
+) -> dict[int, tuple[int, str]]:
+    """
+    Each event's source and subject.
+
+    Raises:
+        NotFound: one is not there.
+    """
+    found: dict[int, tuple[int, str]] = {}
+    for start in range(0, len(numbers), 500):
+        chunk = numbers[start : start + 500]
+        marks = ", ".join("?" * len(chunk))
+        sql = f"SELECT id, source_id, subject FROM events WHERE id IN ({marks})"
+        rows = await db.execute_fetchall(sql, chunk)
+        found |= {row[0]: (row[1], row[2]) for row in rows}
+    for number in numbers:
+        if number not in found:
+            raise NotFound(f"there is no event {ids.public('evt', number)}")
+    return found
 
 
 async def variants(db: aiosqlite.Connection, event_id: str) -> list[Variant]:
@@ -164,7 +186,7 @@ async def deliveries(
     after: str | None,
     newest_first: bool,
 ) -> list[Delivery]:
-    conditions = _time_conditions("d.id", where.since, where.until)
+    conditions = time_conditions("d.id", where.since, where.until)
     if where.status is not None:  # written out, so that partial indexes apply
         conditions.append((f"d.status = {STATUS_NUMBERS[where.status]}", ()))
     if where.destination is not None:
@@ -181,7 +203,7 @@ async def deliveries(
     if after is not None:
         compare = "<" if newest_first else ">"
         conditions.append((f"d.id {compare} ?", (ids.number("dlv", after),)))
-    clause, values = _where(conditions)
+    clause, values = where_sql(conditions)
     order = "DESC" if newest_first else "ASC"
     rows = await db.execute_fetchall(
         f"SELECT {DELIVERY_COLUMNS} FROM deliveries d {clause}"
@@ -215,7 +237,7 @@ async def rejections(
         conditions.append(("code = ?", (code,)))
     if after is not None:
         conditions.append(("id < ?", (ids.number("rej", after),)))
-    clause, values = _where(conditions)
+    clause, values = where_sql(conditions)
     rows = await db.execute_fetchall(
         f"SELECT {_REJECTION_COLUMNS} FROM rejections {clause} ORDER BY id DESC LIMIT ?",
         (*values, limit),
@@ -364,7 +386,7 @@ async def totals(db: aiosqlite.Connection) -> Totals:
     return Totals(*row)
 
 
-def _where(conditions: Conditions) -> tuple[str, tuple[Any, ...]]:
+def where_sql(conditions: Conditions) -> tuple[str, tuple[Any, ...]]:
     if not conditions:
         return "", ()
     values = tuple(value for _, several in conditions for value in several)

@@ -1,0 +1,229 @@
+"""
+Batches: the folder that follows the life of every batch, task and job.
+
+It keeps what became of each, raises `batch.ledger_mismatch` where credits do not add up
+and `batch.stalled` where nothing was heard for too long; each once for a subject.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from receiver import ids, internal
+from receiver.credits import Mismatch, credits_of, mismatch
+from receiver.follower import Folded, Raise
+from receiver.lifecycle import Life, Said, after, dump, load, troubles
+from receiver.models import State
+from receiver.providers.senders import Senders
+from receiver.settings import Settings
+from receiver.stores.following import Followed, FollowingReader, Known, Name
+from receiver.subjects import Number, Subject, SubjectChange, SubjectStep, Trouble
+
+MOST_STEPS = 100
+"""Steps kept of one subject; of a busier one after these only what changes its state."""
+
+SETTLES = timedelta(minutes=15)
+"""How long after its end credits may still be given back before they are missed."""
+
+NEWS = timedelta(days=1)
+"""What is older when it is found out is noted, and nobody is woken for it: after an
+upgrade all that was ever kept is looked through."""
+
+STALLED_NEWS = timedelta(days=7)
+"""The same for what should have ended: a server may have been down for a while."""
+
+AT_A_TIME = 100
+
+
+@dataclass(slots=True)
+class _One:
+    """A subject while it is folded."""
+
+    name: Name
+    id: str
+    provider: str
+    life: Life
+    steps: list[SubjectStep]
+
+
+class Batches:
+    """A `Folder`; see the module."""
+
+    def __init__(
+        self, settings: Settings, store: FollowingReader, senders: Senders
+    ) -> None:
+        self._store = store
+        self._senders = senders
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go by these settings from now on."""
+        self._stall_after = {
+            source.name: source.stall_after
+            for source in settings.sources.values()
+            if source.stall_after is not None
+        }
+
+    # -- what events say
+
+    async def fold(self, events: Sequence[Followed], now: datetime) -> Folded:
+        """Each event into the life of its subject."""
+        told = [e for e in events if e.subject and e.source != internal.SOURCE]
+        if not told:
+            return Folded()
+        names = dict.fromkeys((e.source, e.subject) for e in told)
+        known = await self._store.known_subjects(list(names))
+        lives: dict[Name, _One] = {}
+        for event in told:
+            name = (event.source, event.subject)
+            lives[name] = _grown(lives.get(name), known.get(name), event)
+        news = ids.made_at(ids.number("evt", events[-1].id)) > now - NEWS
+        changes: list[SubjectChange] = []
+        raises: list[Raise] = []
+        for one in lives.values():
+            wrong = self._mismatch(one)
+            changes.append(self._change(one, wrong))
+            if news and wrong is not None and not wrong.early:
+                raises.append(_mismatched(one, wrong))
+        return Folded(changes, raises)
+
+    def _mismatch(self, one: _One) -> Mismatch | None:
+        if not one.life.final:
+            return None
+        sender = self._senders.of(one.name[0])
+        cost: Number | None = sender.item_cost if sender is not None else None
+        return mismatch(one.life.facts, cost)
+
+    def _change(self, one: _One, wrong: Mismatch | None) -> SubjectChange:
+        source, subject = one.name
+        life, check_at = one.life, None
+        facts = life.facts
+        sender = self._senders.of(source)
+        expected = sender.expects(facts) if sender is not None else frozenset[State]()
+        found = set(troubles(life, expected))
+        if wrong is not None and wrong.early and life.short_at is None:
+            check_at = life.heard_at + SETTLES
+        elif wrong is not None:
+            found.add(Trouble.LEDGER)
+        mark, request_id = life.mark, facts.get("request_id")
+        kept = Subject(
+            id=one.id,
+            source=source,
+            subject=subject,
+            provider=one.provider,
+            kind=mark.type.rpartition(".")[0] or mark.type if mark else "",
+            state=life.state,
+            final=life.final,
+            begun_at=life.begun_at,
+            heard_at=life.heard_at,
+            ended_at=life.ended_at,
+            events=life.events,
+            troubles=tuple(sorted(found)),
+            request_id=None if request_id is None else str(request_id),
+            credits=credits_of(facts),
+            facts=facts,
+            stalled_at=life.stalled_at,
+        )
+        return SubjectChange(kept, dump(life), check_at, one.steps)
+
+    # -- what only time says
+
+    async def look(self, now: datetime) -> Folded:
+        """Whose credits were missing for too long, and who is not heard of any more."""
+        return await self._missing(now) or await self._stalled(now) or Folded()
+
+    async def _missing(self, now: datetime) -> Folded | None:
+        names = await self._store.unchecked_subjects(now, AT_A_TIME)
+        changes: list[SubjectChange] = []
+        raises: list[Raise] = []
+        for one in await self._known(names):
+            wrong = self._mismatch(one)
+            one.life = replace(one.life, short_at=now)
+            changes.append(self._change(one, wrong))
+            if wrong is not None and now - one.life.heard_at < NEWS + SETTLES:
+                raises.append(_mismatched(one, wrong))
+        return Folded(changes, raises) if changes else None
+
+    async def _stalled(self, now: datetime) -> Folded | None:
+        changes: list[SubjectChange] = []
+        raises: list[Raise] = []
+        for source, limit in self._stall_after.items():
+            names = await self._store.silent_subjects(source, now - limit, AT_A_TIME)
+            for one in await self._known(names):
+                one.life = replace(one.life, stalled_at=now)
+                changes.append(self._change(one, self._mismatch(one)))
+                if now - one.life.heard_at < limit + STALLED_NEWS:
+                    raises.append(_stalled(one))
+        return Folded(changes, raises) if changes else None
+
+    async def _known(self, names: Sequence[Name]) -> list[_One]:
+        known = await self._store.known_subjects(names)
+        return [
+            _One(name, kept.id, kept.provider, load(kept.memory), [])
+            for name, kept in known.items()
+        ]
+
+
+def _grown(one: _One | None, known: Known | None, event: Followed) -> _One:
+    """A subject with one more event in its life."""
+    before = one.life if one else load(known.memory) if known else None
+    life = after(before, _said(event))
+    if one is None:
+        number = ids.number("evt", event.id)
+        subject_id = known.id if known is not None else ids.public("sub", number)
+        name = (event.source, event.subject)
+        one = _One(name, subject_id, event.provider, life, [])
+    one.life = life
+    if life.events <= MOST_STEPS or (before and _became(before) != _became(life)):
+        one.steps.append(_step(event))
+    return one
+
+
+def _became(life: Life) -> tuple[object, ...]:
+    return life.state, life.final, life.ends
+
+
+def _said(event: Followed) -> Said:
+    return Said(
+        event.type,
+        event.state,
+        event.final,
+        event.occurred_at,
+        event.received_at,
+        event.facts,
+    )
+
+
+def _step(event: Followed) -> SubjectStep:
+    return SubjectStep(
+        event.id,
+        event.type,
+        event.state,
+        event.final,
+        event.occurred_at,
+        event.received_at,
+        event.origin,
+    )
+
+
+def _mismatched(one: _One, wrong: Mismatch) -> Raise:
+    source, subject = one.name
+    credits_ = credits_of(one.life.facts)
+    body = internal.batch_ledger_mismatch(
+        subject,
+        source=source,
+        problem=wrong.problem,
+        reserved=credits_.reserved,
+        settled=credits_.settled,
+        refunded=credits_.refunded,
+    )
+    return Raise(body, f"batch.ledger_mismatch:{source}:{subject}")
+
+
+def _stalled(one: _One) -> Raise:
+    source, subject = one.name
+    life = one.life
+    body = internal.batch_stalled(
+        subject, source=source, state=life.state, since=life.heard_at
+    )
+    return Raise(body, f"batch.stalled:{source}:{subject}")

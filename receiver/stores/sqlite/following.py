@@ -1,0 +1,122 @@
+"""
+Following in SQLite: events after a cursor, and what is kept together with it.
+
+Event ids grow in the order of commits: they are taken where an event joins the queue of
+the writer, which commits the queue in its order, and a start goes on after every id in
+use, cursors included.  So what is beyond the cursor is exactly what was not seen.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiosqlite
+
+from receiver import ids
+from receiver.clock import from_ms
+from receiver.stores.following import Change, Followed, Stretch
+from receiver.stores.sqlite import subjects
+from receiver.stores.sqlite.reads import UNREADABLE, Known
+from receiver.stores.sqlite.rows import STATES, Row, moment
+from receiver.subjects import SubjectChange
+
+Keep = Callable[[sqlite3.Connection, Sequence[Any]], None]
+"""Writes changes of one kind inside the open transaction."""
+
+Prepare = Callable[[Any, Mapping[str, int]], Any]
+"""Makes of a change what its `Keep` writes, with the numbers of names."""
+
+_KINDS: Mapping[type, tuple[Keep, Prepare]] = {
+    SubjectChange: (subjects.keep, subjects.prepared),
+}
+"""How each kind of change is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """A follower's changes, and how far it has come with them (None: no further)."""
+
+    name: str
+    upto: int | None
+    changes: Sequence[tuple[Keep, Sequence[Any]]]
+
+
+def prepared(
+    name: str, upto: str | None, changes: Sequence[Change], numbers: Mapping[str, int]
+) -> Advance:
+    """What `advance` writes."""
+    by_kind: dict[type, list[Change]] = {}
+    for change in changes:
+        by_kind.setdefault(type(change), []).append(change)
+    rows: list[tuple[Keep, Sequence[Any]]] = []
+    for kind, several in by_kind.items():
+        keep, prepare = _KINDS[kind]
+        rows.append((keep, [prepare(change, numbers) for change in several]))
+    return Advance(name, None if upto is None else ids.number("evt", upto), rows)
+
+
+def advance(connection: sqlite3.Connection, items: Sequence[Advance]) -> Sequence[None]:
+    for item in items:
+        for keep, rows in item.changes:
+            keep(connection, rows)
+        if item.upto is not None:
+            connection.execute(
+                "INSERT INTO cursors VALUES (?1, ?2)"
+                " ON CONFLICT DO UPDATE SET event_id = ?2",
+                (item.name, item.upto),
+            )
+    return [None] * len(items)
+
+
+async def cursor(db: aiosqlite.Connection, name: str) -> str | None:
+    rows = await db.execute_fetchall(
+        "SELECT event_id FROM cursors WHERE name = ?", (name,)
+    )
+    return next((ids.public("evt", row[0]) for row in rows), None)
+
+
+async def furthest(db: aiosqlite.Connection) -> int:
+    """The last event any follower has come to; 0 if there is none."""
+    rows = await db.execute_fetchall("SELECT max(event_id) FROM cursors")
+    return next(iter(rows))[0] or 0
+
+
+async def follow(
+    db: aiosqlite.Connection, known: Known, after: str | None, limit: int
+) -> Stretch:
+    rows = list(
+        await db.execute_fetchall(
+            "SELECT id, source_id, provider_id, key, type_id, subject, state, final,"
+            " occurred_at, received_at, origin, facts FROM events"
+            " WHERE id > ? ORDER BY id LIMIT ?",
+            (-1 if after is None else ids.number("evt", after), limit),
+        )
+    )
+    if not rows:
+        return Stretch((), None)
+    names = (await known()).names
+    found: list[Followed] = []
+    for row in rows:
+        with suppress(*UNREADABLE):
+            found.append(_followed(row, names))
+    return Stretch(found, ids.public("evt", rows[-1][0]))
+
+
+def _followed(row: Row, names: Mapping[int, str]) -> Followed:
+    return Followed(
+        id=ids.public("evt", row[0]),
+        source=names[row[1]],
+        provider=names[row[2]],
+        key=row[3],
+        type=names[row[4]],
+        subject=row[5],
+        state=STATES[row[6]],
+        final=bool(row[7]),
+        occurred_at=moment(row[8]),
+        received_at=from_ms(row[9]),
+        origin=row[10],
+        facts=json.loads(row[11]),
+    )

@@ -1,0 +1,368 @@
+"""
+Subjects in SQLite: keeping what became of them, and finding them again.
+
+What a follower keeps and what asking their providers needs (`registered_at`, `asked`,
+`next_ask_at`) are different columns of one row; neither writes the other's.
+"""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import aiosqlite
+
+from receiver import ids
+from receiver.clock import from_ms, to_ms
+from receiver.errors import NotFound
+from receiver.lifecycle import Life, dump
+from receiver.models import State
+from receiver.stores import following
+from receiver.stores.sqlite import reads
+from receiver.stores.sqlite.rows import STATE_NUMBERS, STATES, Row, moment, to_json
+from receiver.subjects import (
+    Credits,
+    CreditsBy,
+    CreditsLine,
+    Subject,
+    SubjectChange,
+    SubjectFilter,
+    SubjectStep,
+    Trouble,
+)
+
+_TROUBLES = (
+    Trouble.NO_START,
+    Trouble.NO_RUNNING,
+    Trouble.LATE,
+    Trouble.OUT_OF_ORDER,
+    Trouble.CONTRADICTORY,
+    Trouble.LEDGER,
+    Trouble.STALLED,
+)
+"""Bits, by position: only append."""
+
+_COLUMNS = """
+    id, source_id, provider_id, subject, kind, state, final, begun_at, heard_at,
+    ended_at, events, troubles, request_id, reserved, settled, refunded, facts,
+    stalled_at, registered_at, asked, next_ask_at
+"""
+_KEEP = (
+    "INSERT INTO subjects (id, source_id, provider_id, subject, kind, state, final,"
+    " begun_at, heard_at, ended_at, events, troubles, request_id, reserved, settled,"
+    " refunded, facts, memory, check_at, stalled_at)"
+    f" VALUES ({', '.join(f'?{i}' for i in range(1, 21))})"
+    " ON CONFLICT (source_id, subject) DO UPDATE SET"
+    " provider_id = ?3, kind = ?5, state = ?6, final = ?7, begun_at = ?8, heard_at = ?9,"
+    " ended_at = ?10, events = ?11, troubles = ?12, request_id = ?13, reserved = ?14,"
+    " settled = ?15, refunded = ?16, facts = ?17, memory = ?18, check_at = ?19,"
+    " stalled_at = ?20"
+)
+_KEEP_STEP = (
+    "INSERT OR IGNORE INTO subject_steps SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
+    " FROM subjects WHERE source_id = ?1 AND subject = ?2"
+)
+_REGISTER = (
+    "INSERT INTO subjects (id, source_id, provider_id, subject, kind, state, final,"
+    " begun_at, heard_at, events, troubles, facts, memory, registered_at)"
+    f" VALUES (?1, ?2, ?3, ?4, '', {STATE_NUMBERS[State.UNKNOWN]}, 0, ?5, ?5, 0, 0, '{{}}',"
+    " ?6, ?5) ON CONFLICT (source_id, subject) DO UPDATE SET"
+    " registered_at = coalesce(registered_at, excluded.registered_at) RETURNING id"
+)
+_MANY = 50
+"""Subjects looked up in one statement."""
+
+
+Registered = tuple[int, int, int, str, datetime]
+"""A subject to register: its id, its source, its provider, its name, and now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A change as it is written."""
+
+    subject: tuple[Any, ...]
+    steps: Sequence[tuple[Any, ...]]
+
+
+def prepared(change: SubjectChange, numbers: Mapping[str, int]) -> Rows:
+    """The rows of a change; its names have numbers, for its events are kept."""
+    subject = change.subject
+    source = numbers[subject.source]
+    row = (
+        ids.number("sub", subject.id),
+        source,
+        numbers[subject.provider],
+        subject.subject,
+        subject.kind,
+        STATE_NUMBERS[subject.state],
+        subject.final,
+        to_ms(subject.begun_at),
+        to_ms(subject.heard_at),
+        _ms(subject.ended_at),
+        subject.events,
+        sum(1 << _TROUBLES.index(trouble) for trouble in subject.troubles),
+        subject.request_id,
+        subject.credits.reserved,
+        subject.credits.settled,
+        subject.credits.refunded,
+        to_json(subject.facts),
+        change.memory,
+        _ms(change.check_at),
+        _ms(subject.stalled_at),
+    )
+    steps = [
+        (
+            source,
+            subject.subject,
+            ids.number("evt", step.event_id),
+            numbers[step.type],
+            STATE_NUMBERS[step.state],
+            step.final,
+            _ms(step.occurred_at),
+            to_ms(step.received_at),
+            step.origin,
+        )
+        for step in change.steps
+    ]
+    return Rows(row, steps)
+
+
+def keep(connection: sqlite3.Connection, changes: Sequence[Rows]) -> None:
+    connection.executemany(_KEEP, [change.subject for change in changes])
+    connection.executemany(
+        _KEEP_STEP, [step for change in changes for step in change.steps]
+    )
+
+
+def register(
+    connection: sqlite3.Connection, items: Sequence[Sequence[Registered]]
+) -> Sequence[int]:
+    """For each list, how many of them nothing was known of."""
+    results: list[int] = []
+    for item in items:
+        new = 0
+        for number, source, provider, subject, now in item:
+            life = dump(Life(now, now))
+            cursor = connection.execute(
+                _REGISTER, (number, source, provider, subject, to_ms(now), life)
+            )
+            new += cursor.fetchall()[0][0] == number
+        results.append(new)
+    return results
+
+
+# -- for the follower
+
+
+async def known_subjects(
+    db: aiosqlite.Connection, known: reads.Known, names: Sequence[following.Name]
+) -> dict[following.Name, following.Known]:
+    names_ = await known()
+    numbers = names_.numbers
+    wanted = {
+        (numbers[source], subject): (source, subject)
+        for source, subject in names
+        if source in numbers
+    }
+    found: dict[following.Name, following.Known] = {}
+    pairs = list(wanted)
+    for start in range(0, len(pairs), _MANY):
+        chunk = pairs[start : start + _MANY]
+        chunk += chunk[:1] * (_MANY - len(chunk))  # so that it stays prepared
+        marks = ", ".join(["(?, ?)"] * _MANY)
+        rows = await db.execute_fetchall(
+            f"WITH wanted (source, subject) AS (VALUES {marks})"
+            " SELECT s.source_id, s.subject, s.id, s.provider_id, s.memory FROM wanted w"
+            " CROSS JOIN subjects s"
+            " ON s.source_id = w.source AND s.subject = w.subject",
+            [value for pair in chunk for value in pair],
+        )
+        for source, subject, number, provider, memory in rows:
+            name = wanted[source, subject]
+            kept = (ids.public("sub", number), names_.names[provider], memory)
+            found[name] = following.Known(*kept)
+    return found
+
+
+async def silent_subjects(
+    db: aiosqlite.Connection,
+    known: reads.Known,
+    source: str,
+    before: datetime,
+    limit: int,
+) -> list[following.Name]:
+    rows = await db.execute_fetchall(
+        "SELECT subject FROM subjects INDEXED BY subjects_silent"
+        " WHERE source_id = ? AND final = 0 AND stalled_at IS NULL AND heard_at <= ?"
+        " ORDER BY heard_at LIMIT ?",
+        ((await known()).numbers.get(source, -1), to_ms(before), limit),
+    )
+    return [(source, row[0]) for row in rows]
+
+
+async def unchecked_subjects(
+    db: aiosqlite.Connection, known: reads.Known, now: datetime, limit: int
+) -> list[following.Name]:
+    rows = await db.execute_fetchall(
+        "SELECT source_id, subject FROM subjects INDEXED BY subjects_check"
+        " WHERE check_at IS NOT NULL AND check_at <= ? ORDER BY check_at LIMIT ?",
+        (to_ms(now), limit),
+    )
+    names = (await known()).names
+    return [(names[row[0]], row[1]) for row in rows]
+
+
+# -- for people
+
+
+async def subjects(
+    db: aiosqlite.Connection,
+    known: reads.Known,
+    where: SubjectFilter,
+    limit: int,
+    after: str | None,
+) -> list[Subject]:
+    conditions = _conditions(where)
+    if after is not None:
+        conditions.append(("id < ?", (ids.number("sub", after),)))
+    clause, values = reads.where_sql(conditions)
+    rows = await db.execute_fetchall(
+        f"SELECT {_COLUMNS} FROM subjects {clause} ORDER BY id DESC LIMIT ?",
+        (*values, limit),
+    )
+    names = (await known()).names
+    return [_subject(row, names) for row in rows]
+
+
+def _conditions(where: SubjectFilter) -> reads.Conditions:
+    conditions = reads.time_conditions("id", where.since, where.until)
+    if where.source is not None:
+        sql = "source_id IN (SELECT id FROM names WHERE name = ?)"
+        conditions.append((sql, (where.source,)))
+    if where.subject is not None:
+        conditions.append(("subject = ?", (where.subject,)))
+    if where.state is not None:
+        conditions.append(("state = ?", (STATE_NUMBERS[where.state],)))
+    if where.final is not None:
+        conditions.append(("final = ?", (int(where.final),)))
+    if where.trouble is not None:
+        bit = 1 << _TROUBLES.index(where.trouble)
+        conditions.append((f"troubles <> 0 AND troubles & {bit}", ()))
+    if where.request_id is not None:
+        conditions.append(("request_id = ?", (where.request_id,)))
+    if where.silent_since is not None:
+        conditions.append(("heard_at < ?", (to_ms(where.silent_since),)))
+    return conditions
+
+
+async def subject(
+    db: aiosqlite.Connection, known: reads.Known, subject_id: str
+) -> Subject:
+    rows = await db.execute_fetchall(
+        f"SELECT {_COLUMNS} FROM subjects WHERE id = ?",
+        (ids.number("sub", subject_id),),
+    )
+    names = (await known()).names
+    for row in rows:
+        return _subject(row, names)
+    raise NotFound(f"there is no batch {subject_id} (any more)")
+
+
+def _subject(row: Row, names: Mapping[int, str]) -> Subject:
+    return Subject(
+        id=ids.public("sub", row[0]),
+        source=names[row[1]],
+        provider=names[row[2]],
+        subject=row[3],
+        kind=row[4],
+        state=STATES[row[5]],
+        final=bool(row[6]),
+        begun_at=from_ms(row[7]),
+        heard_at=from_ms(row[8]),
+        ended_at=moment(row[9]),
+        events=row[10],
+        troubles=tuple(t for i, t in enumerate(_TROUBLES) if row[11] >> i & 1),
+        request_id=row[12],
+        credits=Credits(row[13], row[14], row[15]),
+        facts=json.loads(row[16]),
+        stalled_at=moment(row[17]),
+        registered_at=moment(row[18]),
+        asked=row[19],
+        next_ask_at=moment(row[20]),
+    )
+
+
+async def subject_steps(
+    db: aiosqlite.Connection, known: reads.Known, subject_id: str
+) -> list[SubjectStep]:
+    rows = await db.execute_fetchall(
+        "SELECT event_id, type_id, state, final, occurred_at, received_at, origin"
+        " FROM subject_steps WHERE subject_id = ? ORDER BY event_id",
+        (ids.number("sub", subject_id),),
+    )
+    names = (await known()).names
+    return [
+        SubjectStep(
+            ids.public("evt", row[0]),
+            names[row[1]],
+            STATES[row[2]],
+            bool(row[3]),
+            moment(row[4]),
+            from_ms(row[5]),
+            row[6],
+        )
+        for row in rows
+    ]
+
+
+async def credits_(
+    db: aiosqlite.Connection,
+    known: reads.Known,
+    since: datetime | None,
+    until: datetime | None,
+    by: frozenset[CreditsBy],
+    source: str | None,
+) -> list[CreditsLine]:
+    conditions: reads.Conditions = [
+        ("final = 1", ()),
+        ("(reserved IS NOT NULL OR settled IS NOT NULL OR refunded IS NOT NULL)", ()),
+    ]
+    if since is not None:
+        conditions.append(("ended_at >= ?", (to_ms(since),)))
+    if until is not None:
+        conditions.append(("ended_at < ?", (to_ms(until),)))
+    if source is not None:
+        sql = "source_id IN (SELECT id FROM names WHERE name = ?)"
+        conditions.append((sql, (source,)))
+    clause, values = reads.where_sql(conditions)
+    day = "ended_at / 86400000" if "day" in by else "NULL"
+    from_source = "source_id" if "source" in by else "NULL"
+    ledger = 1 << _TROUBLES.index(Trouble.LEDGER)
+    rows = await db.execute_fetchall(
+        f"SELECT {day}, {from_source}, count(*), coalesce(sum(reserved), 0),"
+        " coalesce(sum(settled), 0), coalesce(sum(refunded), 0),"
+        " coalesce(sum(max(reserved - settled - refunded, 0)), 0),"
+        f" count(*) FILTER (WHERE troubles & {ledger})"
+        f" FROM subjects {clause} GROUP BY 1, 2 ORDER BY 1, 2",
+        values,
+    )
+    names = (await known()).names
+    return [
+        CreditsLine(
+            None if row[0] is None else _day(row[0]),
+            None if row[1] is None else names[row[1]],
+            *row[2:],
+        )
+        for row in rows
+    ]
+
+
+def _day(number: int) -> date:
+    return datetime.fromtimestamp(number * 86_400, UTC).date()
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else to_ms(at)
