@@ -86,9 +86,8 @@ class App:
         )
         self.web: ASGIApp = create_app(self.hooks, self.health)
 
-    def _wake(self, destinations: tuple[str, ...]) -> None:
-        self.dispatcher.wake(destinations)
-        self.follower.wake()
+    def _wake(self, _destinations: tuple[str, ...]) -> None:
+        self.follower.wake()  # the store tells the lanes
 
     @classmethod
     async def open(cls, settings: Settings) -> "App":

@@ -75,11 +75,13 @@ class Dispatcher:
         for name, lane in list(self._lanes.items()):
             if destinations.get(name) != lane.settings:
                 del self._lanes[name]
+                self._store.hand_to(name, None)
                 self._end(lane)
         for name, settings in destinations.items():
             if name not in self._lanes:
-                self._lanes[name] = self._lane(settings)
-                self._lanes[name].start()
+                lane = self._lanes[name] = self._lane(settings)
+                self._store.hand_to(name, lane)
+                lane.start()
 
     def wake(self, destinations: Iterable[str]) -> None:
         """There is new work for these."""

@@ -6,31 +6,38 @@ A lane: everything due for one destination, claimed, attempted and recorded.
 An attempt can be cut off, and is then given back; an outcome, once there is one, is
 written down for as long as that takes.  What is claimed and may not begin soon, for
 the destination is paused or does not answer, is given back as well.
+
+While all that is due is claimed the store hands over what is accepted, and there is
+nothing to look for.  So nothing overtakes what waits unclaimed.
 """
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from receiver import clock, delivery, internal, logs
+from receiver import clock, delivery, logs
 from receiver.alerts import Alerts
 from receiver.delivery import ReadEvent
 from receiver.destinations import Destination
 from receiver.errors import StoreError
 from receiver.gate import Gate
+from receiver.inbox import Inbox
 from receiver.metrics import Metrics
-from receiver.models import Attempt, Claim, HeldBack, Outcome, Pause, Status, Step
+from receiver.models import Attempt, Claim, HeldBack, Outcome, Pause, Status
 from receiver.recorder import STORE_TROUBLE_S, Recorder
 from receiver.retry import next_step
 from receiver.settings import DestinationSettings
-from receiver.stores import Store
+from receiver.stores import Claimed, Store
+from receiver.telling import Teller
 
-AHEAD = 2
-"""How many times what may run at a time a lane claims, so that it never waits for a
-read; it claims again when no more than what may run at a time is left."""
+AHEAD = 16
+"""How many times what may run at a time a lane holds, so that it never waits for a
+read; it looks for more when half of that is left."""
+
+ENOUGH = 256
+"""No more than this is held, or twice what may run at a time if that is more."""
 
 HORIZON_S = 2.0
 """What may not begin within this time is not claimed yet."""
@@ -47,10 +54,10 @@ RECORD_GRACE_S = 5.0
 
 class Lane:
     """
-    Runs one destination until it is stopped.
+    Runs one destination until it is stopped; a `receiver.stores.Taker`.
 
-    `pauses` is shared with whoever else must know; a lane adds to it when the
-    destination says that it can never be right.
+    `pauses` is shared with whoever else must know, who wakes the lane after a change; a
+    lane adds to it when the destination says that it can never be right.
     """
 
     def __init__(
@@ -69,18 +76,23 @@ class Lane:
         self.settings = settings
         self.destination = destination
         self.pauses = pauses
+        self.owner = owner
+        self.lease_s = settings.timeout.total_seconds() * (AHEAD + 1) + LEASE_MARGIN_S
         self._store = store
-        self._metrics = metrics
         self._recorder = recorder
-        self._alerts = alerts
-        self._owner = owner
         self._read = read
         self._log = logs.get()
+        self._tell = Teller(settings.name, metrics, alerts)
         self._gate = Gate(settings)
-        self._ready: deque[Claim] = deque()
-        self._running: dict[asyncio.Task[None], Sequence[Claim]] = {}
-        self._attempting: set[asyncio.Task[None]] = set()
-        self._bytes = 0
+        self._inbox = Inbox()
+        self._handed: list[Claim] | None = None  # over while we look
+        self._taking = False  # all that is due is claimed, so more may be handed over
+        self._behind = True  # something may be due and unclaimed
+        self._looked_at = float("-inf")
+        self._due_at: datetime | None = None  # when to look again, as far as is known
+        self._few = 0  # when no more than this is held it is worth a look
+        self._attempting: dict[asyncio.Task[None], Sequence[Claim]] = {}
+        self._idle = asyncio.Event()
         self._wake = asyncio.Event()
         self._asked_by_hand = False
         self._collecting_until = float("-inf")
@@ -93,13 +105,13 @@ class Lane:
 
     @property
     def running(self) -> int:
-        """How many attempts are being made or recorded."""
-        return len(self._running)
+        """How many deliveries are being attempted or recorded."""
+        return self._inbox.held - self._inbox.waiting
 
     @property
     def claimed(self) -> int:
         """How many deliveries are held: those that run, and those about to."""
-        return len(self._ready) + sum(map(len, self._running.values()))
+        return self._inbox.held
 
     def held_back(self) -> HeldBack | None:
         """Why next to nothing is attempted now, if that is so."""
@@ -110,31 +122,71 @@ class Lane:
         self._loop = asyncio.create_task(self._run(), name=name)
 
     def wake(self, *, by_hand: bool = False) -> None:
-        """There may be work; `by_hand`: some that somebody asked for just now."""
+        """Look how things are; `by_hand`: for what somebody asked for just now."""
         self._asked_by_hand |= by_hand
+        self._fall_behind()
         self._wake.set()
 
     async def stop(self, grace_s: float) -> None:
         """Begin nothing more; what does not end in time is given back."""
-        self._stopping = True
+        self._stopping, self._taking = True, False
         if self._loop is not None:
             self._loop.cancel()
             with suppress(asyncio.CancelledError):
                 await self._loop
         await self._give_back()
-        if self._running:
-            await asyncio.wait(self._running, timeout=grace_s)
+        await self._all_ended(grace_s)
         await self.cut_off()
         await self.destination.close()
 
     async def cut_off(self) -> None:
         """Attempts that run end now and are given back; outcomes are still recorded."""
-        claims = [one for task in self._attempting for one in self._running[task]]
+        claims = [one for several in self._attempting.values() for one in several]
         for task in list(self._attempting):
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running, timeout=RECORD_GRACE_S)
+        await self._all_ended(RECORD_GRACE_S)
         await self._store.release(claims)
+
+    async def _all_ended(self, seconds: float) -> None:
+        """Wait until nothing runs, but no longer than this."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.running:
+                    self._idle.clear()
+                    await self._idle.wait()
+
+    # -- being handed over what is accepted
+
+    def has_room(self, size: int) -> bool:
+        """See `receiver.stores.Taker`."""
+        if not self._taking or not self._recorder.clear.is_set():
+            return False
+        now = clock.monotonic()
+        most = self._most(now)
+        waiting = self._inbox.waiting + len(self._handed or ())
+        return (
+            self._inbox.held < most
+            and self._inbox.bytes + size <= MAX_CLAIMED_BYTES
+            and waiting < self._gate.soon(now, HORIZON_S, most)
+        )
+
+    def take(self, claim: Claim) -> None:
+        """See `receiver.stores.Taker`."""
+        if self._handed is not None:
+            self._handed.append(claim)  # after what the look brings
+        else:
+            self._inbox.put([claim])
+            self._begin()
+
+    def look(self) -> None:
+        """See `receiver.stores.Taker`."""
+        if not self._behind:
+            self._fall_behind()
+            self._wake.set()
+
+    def _fall_behind(self) -> None:
+        """Something is due that is not claimed; what comes must not overtake it."""
+        self._behind, self._taking = True, False
 
     # -- claiming
 
@@ -152,12 +204,12 @@ class Lane:
                 await asyncio.sleep(STORE_TROUBLE_S)
 
     async def _turn(self) -> None:
-        """Claim once, if there is room; then sleep until there may be more to do."""
+        """Look once, if there is need and room; then sleep until there may be more to do."""
         if not self._recorder.clear.is_set():
             await self._give_back()
             await self._recorder.clear.wait()
         self._wake.clear()
-        looked_at = clock.monotonic()
+        woken_at = clock.monotonic()
         if self.paused:
             await self._give_back()
             await self._wake.wait()
@@ -168,9 +220,16 @@ class Lane:
             await self._give_back()
             await self._probe_if_asked()
         self._begin()
-        room = self._room()
-        due_at = await self._claim(room) if room else None
-        await self._sleep_until(due_at, looked_at)
+        if self._must_look() and (room := self._room()):
+            await self._look(room)
+        await self._sleep(woken_at)
+
+    def _most(self, now: float) -> int:
+        """How many to hold at most."""
+        at_a_time = self._gate.limit(now)
+        if self._gate.probing:
+            return at_a_time
+        return min(at_a_time * AHEAD, max(at_a_time * 2, ENOUGH))
 
     def _too_far_ahead(self) -> bool:
         """Whether what is claimed could wait for longer than its claim lasts."""
@@ -178,90 +237,121 @@ class Lane:
         at_a_time = self._gate.limit(now)
         if not at_a_time or not self._gate.soon(now, HORIZON_S, 1):
             return True
-        return not self.settings.window and len(self._ready) > at_a_time * AHEAD
+        return not self.settings.window and self._inbox.waiting > at_a_time * AHEAD
+
+    def _must_look(self) -> bool:
+        """Whether something may be due that is not claimed."""
+        is_due = self._due_at is not None and self._due_at <= clock.now()
+        if is_due or clock.monotonic() - self._looked_at >= LONGEST_SLEEP_S:
+            self._fall_behind()
+        return self._behind
 
     def _room(self) -> int:
         """How many to claim now; few at a time are not worth a look."""
         now = clock.monotonic()
-        at_a_time = self._gate.limit(now)
         if self.settings.window:
             waits = self.claimed or now < self._collecting_until
-            soon = at_a_time and self._gate.soon(now, HORIZON_S, 1)
+            soon = self._gate.limit(now) and self._gate.soon(now, HORIZON_S, 1)
             return MOST_TOGETHER if soon and not waits else 0
-        most = at_a_time if self._gate.probing else at_a_time * AHEAD
-        room = most - self.claimed
-        if room < at_a_time or self._bytes >= MAX_CLAIMED_BYTES:
+        most = self._most(now)
+        self._few = most // 2
+        if self.claimed > self._few or self._inbox.bytes >= MAX_CLAIMED_BYTES:
             return 0
         soon = self._gate.soon(now, HORIZON_S, most)
-        if len(self._ready) * 2 > soon:
+        if self._inbox.waiting * 2 > soon:
             return 0
-        return min(room, soon - len(self._ready))
+        return min(most - self.claimed, soon - self._inbox.waiting)
 
     async def _probe_if_asked(self) -> None:
         """What somebody asks for goes out although the breaker is open: one attempt."""
         soon = self._gate.soon(clock.monotonic(), HORIZON_S, 1)
         if self._asked_by_hand and self._gate.probing and soon:
             self._asked_by_hand = False
-            await self._claim(1, by_hand=True)
-            if self._ready:
+            claimed = await self._claim(1, clock.now(), by_hand=True)
+            if claimed.claims:
+                self._inbox.put(claimed.claims)
                 self._gate.probe_now(clock.monotonic())
                 self._begin()
 
-    async def _claim(self, room: int, *, by_hand: bool = False) -> datetime | None:
-        """Take what is due and start on it; returns when more will be."""
-        claimed = await self._store.claim(
+    async def _look(self, room: int) -> None:
+        """Claim what is due, and start on it."""
+        now, handed = clock.now(), list[Claim]()
+        self._looked_at, self._due_at = clock.monotonic(), None
+        self._handed, self._behind = handed, False
+        self._taking = not (self.settings.window or self._stopping)
+        try:
+            claimed = await self._claim(room, now)
+        except BaseException:
+            self._fall_behind()
+            self._inbox.put(handed)
+            raise
+        finally:
+            self._handed = None
+        if self._collects(claimed.claims, room):
+            self._fall_behind()
+            await self._store.release(claimed.claims)
+            return
+        self._inbox.put(claimed.claims)
+        if claimed.next_due_at is not None and claimed.next_due_at <= now:
+            self._fall_behind()
+            await self._store.release(handed)  # they would overtake what is left
+            if not claimed.claims:
+                self._wake.set()
+        else:
+            self._due_again(claimed.next_due_at)
+            self._inbox.put(handed)
+        self._begin()
+
+    async def _claim(
+        self, room: int, now: datetime, *, by_hand: bool = False
+    ) -> Claimed:
+        return await self._store.claim(
             self.settings.name,
-            owner=self._owner,
-            now=clock.now(),
+            owner=self.owner,
+            now=now,
             limit=room,
-            max_bytes=MAX_CLAIMED_BYTES - self._bytes,
-            lease_s=self.settings.timeout.total_seconds() * (AHEAD + 1)
-            + LEASE_MARGIN_S,
+            max_bytes=MAX_CLAIMED_BYTES - self._inbox.bytes,
+            lease_s=self.lease_s,
             by_hand=by_hand,
         )
-        if not by_hand and (until := self._collecting(claimed.claims, room)):
-            await self._store.release(claimed.claims)
-            return until
-        self._ready += claimed.claims
-        self._bytes += sum(len(claim.event.body) for claim in claimed.claims)
-        self._begin()
-        if len(claimed.claims) == room:
-            return None  # woken when one of them ends
-        return claimed.next_due_at
 
-    def _collecting(self, claims: Sequence[Claim], room: int) -> datetime | None:
-        """Until when to wait for more to tell of in the same attempt, if that is so."""
+    def _due_again(self, due_at: datetime | None) -> None:
+        """Something waits that will be due then."""
+        if due_at is not None and (self._due_at is None or due_at < self._due_at):
+            self._due_at = due_at
+            self._wake.set()
+
+    def _collects(self, claims: Sequence[Claim], room: int) -> bool:
+        """Whether to wait for more to tell of in the same attempt."""
         if not self.settings.window or not 0 < len(claims) < room:
-            return None
+            return False
         until = claims[0].delivery.due_at + self.settings.window
         left_s = (until - clock.now()).total_seconds()
         if left_s <= 0:
-            return None
+            return False
         self._collecting_until = clock.monotonic() + left_s
-        return until
+        return True
 
     async def _give_back(self) -> None:
         """Others may take what has not begun."""
-        claims = list(self._ready)
-        self._ready.clear()
-        self._bytes -= sum(len(claim.event.body) for claim in claims)
-        await self._store.release(claims)
+        self._fall_behind()
+        await self._store.release(self._inbox.empty())
 
-    async def _sleep_until(self, due_at: datetime | None, looked_at: float) -> None:
+    async def _sleep(self, woken_at: float) -> None:
         """
         Until woken, or more is due or may begin; the wall clock may be set.
 
-        What has come about since `looked_at`, when this turn began, is no sleep at all.
+        What has come about since `woken_at`, when this turn began, is no sleep at all.
         """
         seconds = LONGEST_SLEEP_S
-        if due_at is not None:
-            seconds = min(seconds, (due_at - clock.now()).total_seconds())
+        if self._due_at is not None and not self._behind:
+            seconds = min(seconds, (self._due_at - clock.now()).total_seconds())
         now = clock.monotonic()
         may_begin = self._gate.ready_at
-        if self._gate.limit(now) and not self._ready:
+        if self._gate.limit(now) and not self._inbox.waiting:
             may_begin -= HORIZON_S
         for moment in (may_begin, self._collecting_until):
-            if moment > looked_at:
+            if moment > woken_at:
                 seconds = min(seconds, moment - now)
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, seconds)):
@@ -271,68 +361,67 @@ class Lane:
 
     def _begin(self) -> None:
         """Start on what is claimed, as far as it may begin now."""
-        now = clock.monotonic()
-        while self._ready and self._may_begin(now):
-            claims = self._next()
+        while claims := self._next():
             task = asyncio.create_task(self._deliver(claims))
-            self._running[task] = claims
-            self._attempting.add(task)
-            task.add_done_callback(self._finished)
-            self._gate.began(now)
+            self._attempting[task] = claims
 
     def _next(self) -> Sequence[Claim]:
-        """What is attempted together: one, or what was collected and is as far."""
-        first = self._ready.popleft()
-        if not self.settings.window:
-            return [first]
-        as_far = first.delivery.progress
-        together = [one for one in self._ready if one.delivery.progress == as_far]
-        others = [one for one in self._ready if one.delivery.progress != as_far]
-        self._ready = deque(others)
-        return [first, *together]
-
-    def _may_begin(self, now: float) -> bool:
-        if self._stopping or self.paused or not self._recorder.clear.is_set():
-            return False
-        return self._gate.may_begin(now, len(self._attempting))
+        """What is attempted next, one or what was collected, if that may begin now."""
+        if not self._inbox.waiting or self._stopping or self.paused:
+            return ()
+        now = clock.monotonic()
+        may_begin = self._gate.may_begin(now, len(self._attempting))
+        if not may_begin or not self._recorder.clear.is_set():
+            return ()
+        self._gate.began(now)
+        together = self.settings.window
+        return self._inbox.next_together() if together else (self._inbox.next(),)
 
     async def _deliver(self, claims: Sequence[Claim]) -> None:
+        """Attempt these, and go on with what waits for its turn."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (for the type checker)
+        while claims:
+            try:
+                await self._attempt(task, claims)
+            except BaseException as error:
+                self._attempting.pop(task, None)
+                self._ended(claims)
+                if isinstance(error, Exception):
+                    self._tell.fault(error, claims)
+                    return
+                raise
+            claims = self._next()
+            if claims:
+                self._attempting[task] = claims
+            self._begin()  # an outcome can make room for several
+
+    async def _attempt(self, task: asyncio.Task[None], claims: Sequence[Claim]) -> None:
         begun_at = clock.monotonic()
         attempts = await delivery.attempt_together(
             self.destination, self.settings, claims, self._read
         )
-        self._attempting.discard(task)
+        del self._attempting[task]
         outcome, now = attempts[0].outcome, clock.now()
         self._judge(outcome, begun_at)
         # Only the lane in charge may pause: an ended one speaks of another address.
-        pauses = bool(outcome.pause) and not (self.paused or self._stopping)
-        if pauses:
+        if outcome.pause and not (self.paused or self._stopping):
             self.pauses.append(Pause(self.settings.name, now, None, outcome.pause))
-        self._begin()  # its place is free, now that all is known that speaks against it
+            await self._pause(outcome.pause, now, claims)
         jitter = random.random()  # noqa: S311 (spreads retries, guards nothing)
-        concluding = [
+        for claim, attempt in zip(claims, attempts, strict=True):
             self._conclude(claim, attempt, now, jitter)
-            for claim, attempt in zip(claims, attempts, strict=True)
-        ]
-        if len(concluding) == 1:  # nearly always: a task less for each delivery
-            await concluding[0]
-        else:
-            await asyncio.gather(*concluding)
-        if pauses:
-            self._log.error(
-                "destination.paused",
-                destination=self.settings.name,
-                reason=outcome.pause,
-            )
-            await self._recorder.pause(self.settings.name, outcome.pause, now)
-            if any(claim.event.source != internal.SOURCE for claim in claims):
-                self._alerts.destination_paused(self.settings.name, outcome.pause)
 
-    async def _conclude(
+    async def _pause(self, reason: str, now: datetime, claims: Sequence[Claim]) -> None:
+        self._fall_behind()
+        self._wake.set()
+        await self._recorder.pause(self.settings.name, reason, now)
+        self._tell.paused(reason, claims)
+
+    def _conclude(
         self, claim: Claim, attempt: Attempt, now: datetime, jitter: float
     ) -> None:
+        """Decide what follows, and have it written down."""
         step = next_step(
             self.settings.retry,
             claim.delivery,
@@ -341,65 +430,39 @@ class Lane:
             paused=paused_for(self.pauses, claim.delivery.round_started_at, now),
             jitter=jitter,
         )
-        await self._recorder.record(claim, attempt, step)
-        self._note(claim, attempt, step, now)
 
-    def _finished(self, task: asyncio.Task[None]) -> None:
-        claims = self._running.pop(task)
-        self._attempting.discard(task)
-        self._bytes -= sum(len(claim.event.body) for claim in claims)
-        self._wake.set()
-        if not task.cancelled() and task.exception() is not None:
-            error, ids = str(task.exception()), [one.delivery.id for one in claims]
-            self._log.error("lane.fault", id=ids[0], error=error, count=len(ids))
+        def recorded() -> None:
+            self._tell.attempted(claim, attempt, step, now)
+            if step.status is Status.PENDING:
+                self._due_again(step.due_at)
+            self._ended((claim,))
+
+        self._recorder.record(claim, attempt, step, recorded)
+
+    def _ended(self, claims: Sequence[Claim]) -> None:
+        """These are done with, one way or another."""
+        self._inbox.done(claims)
+        if self.settings.ordering == "subject":
+            self._behind = True  # others may have the turn
+        few = self._behind and self._inbox.held <= self._few
+        if few or not self._attempting:
+            self._wake.set()
+        if not self.running:
+            self._idle.set()
 
     def _judge(self, outcome: Outcome, begun_at: float) -> None:
         """What an outcome says of the destination."""
-        name = self.settings.name
         jitter = random.random()  # noqa: S311 (spreads probes, guards nothing)
         change = self._gate.ended(
             outcome, clock.monotonic(), begun_at=begun_at, jitter=jitter
         )
         if change == "closed":
-            self._log.info("breaker.closed", destination=name)
+            self._tell.breaker_closed()
         elif change == "opened":
-            held = self.held_back()
-            self._log.warning(
-                "breaker.opened",
-                destination=name,
-                reason=held.why if held else "",
-                next_at=clock.iso(held.until) if held else None,
-            )
+            self._tell.breaker_opened(self.held_back())
         if change:
+            self._fall_behind()
             self._wake.set()
-
-    def _note(self, claim: Claim, attempt: Attempt, step: Step, now: datetime) -> None:
-        name, outcome = self.settings.name, attempt.outcome
-        self._metrics.attempts.labels(name, outcome.result).inc()
-        if step.status is Status.DELIVERED:
-            waited = (now - claim.delivery.created_at).total_seconds()
-            self._metrics.delivered_after.labels(name).observe(max(0.0, waited))
-        elif step.status is Status.DEAD:
-            said = outcome.detail or outcome.result
-            self._alerts.delivery_dead(claim.event, name, said)
-        log = self._log.info if outcome.ok else self._log.warning
-        log(
-            "delivery.attempted",
-            id=claim.delivery.id,
-            event_id=claim.event.id,
-            type=claim.event.type,
-            subject=claim.event.subject,
-            destination=name,
-            attempt=attempt.number,
-            trigger=attempt.trigger,
-            result=outcome.result,
-            code=outcome.status_code,
-            detail=outcome.detail,
-            status=step.status,
-            reason=step.reason,
-            next_at=clock.iso(step.due_at) if step.status is Status.PENDING else None,
-            ms=round(attempt.duration_ms, 1),
-        )
 
 
 def paused_for(pauses: Sequence[Pause], since: datetime, now: datetime) -> timedelta:

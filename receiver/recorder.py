@@ -1,16 +1,26 @@
 """Writing outcomes down, for as long as it takes."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
+from typing import NamedTuple, TypeVar
 
 from receiver import logs
 from receiver.errors import StoreError, Unwritable
 from receiver.models import Attempt, Claim, Step
 from receiver.stores import Store
 
+T = TypeVar("T")
+
 STORE_TROUBLE_S = 0.5
 """Between two tries."""
+
+
+class _Entry(NamedTuple):
+    claim: Claim
+    attempt: Attempt
+    step: Step
+    then: Callable[[], None]
 
 
 class Recorder:
@@ -24,18 +34,23 @@ class Recorder:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._stuck = 0
+        self._waiting: list[_Entry] = []
+        self._tasks: set[asyncio.Task[None]] = set()
         self.clear = asyncio.Event()
         self.clear.set()
 
-    async def record(self, claim: Claim, attempt: Attempt, step: Step) -> bool:
-        """False if the claim was not ours any more, or the outcome can never be kept."""
-        try:
-            return await self._for_as_long_as_it_takes(
-                lambda: self._store.record(claim, attempt, step)
-            )
-        except Unwritable as error:  # the claim runs out, and it is tried again
-            logs.get().error("outcome.lost", id=claim.delivery.id, error=str(error))
-            return False
+    def record(
+        self, claim: Claim, attempt: Attempt, step: Step, then: Callable[[], None]
+    ) -> None:
+        """
+        Have an outcome written down, with all others of this turn of the loop.
+
+        `then` is called when it is, or when it cannot be: the claim is not ours any
+        more, or the outcome can never be kept.
+        """
+        self._waiting.append(_Entry(claim, attempt, step, then))
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_soon(self._begin)
 
     async def pause(self, destination: str, reason: str, now: datetime) -> None:
         """Note that a destination is paused."""
@@ -43,9 +58,27 @@ class Recorder:
             lambda: self._store.pause(destination, reason, now)
         )
 
-    async def _for_as_long_as_it_takes(
-        self, write: Callable[[], Awaitable[bool]]
-    ) -> bool:
+    def _begin(self) -> None:
+        entries, self._waiting = self._waiting, []
+        task = asyncio.create_task(self._write(entries))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _write(self, entries: Sequence[_Entry]) -> None:
+        try:
+            await self._for_as_long_as_it_takes(
+                lambda: self._store.record_all([entry[:3] for entry in entries])
+            )
+        except Unwritable as error:
+            if len(entries) > 1:  # what is wrong with one must not keep the others
+                await asyncio.gather(*(self._write([entry]) for entry in entries))
+                return
+            lost = entries[0].claim.delivery.id  # the claim runs out; it is tried again
+            logs.get().error("outcome.lost", id=lost, error=str(error))
+        for entry in entries:
+            entry.then()
+
+    async def _for_as_long_as_it_takes(self, write: Callable[[], Awaitable[T]]) -> T:
         stuck = False
         try:
             while True:

@@ -47,15 +47,12 @@ class Bench:
         self.store = store
         self.folder = folder
         settings = Settings("t", Server(), StoreSettings(), {}, {}, ())
-        self.alerts = Alerts(settings, store, self.wake)
+        self.alerts = Alerts(settings, store, lambda _: None)
         self.dispatcher = Dispatcher(
             store, Metrics(), self.make, Senders(()).read, self.alerts
         )
         self.made: list[Destination] = []
         self._count = 0
-
-    def wake(self, destinations: tuple[str, ...]) -> None:
-        self.dispatcher.wake(destinations)
 
     def make(self, settings: DestinationSettings) -> Destination:
         known = settings.type in TYPES
@@ -65,9 +62,7 @@ class Bench:
     async def start(self, *destinations: DestinationSettings) -> None:
         await self.dispatcher.start({d.name: d for d in destinations})
 
-    async def accept(
-        self, *to: str, body: bytes = b"{}", subject: str = "", wake: bool = True
-    ) -> str:
+    async def accept(self, *to: str, body: bytes = b"{}", subject: str = "") -> str:
         """Keep one event for these destinations; its id."""
         self._count += 1
         now = clock.now()
@@ -88,8 +83,6 @@ class Bench:
             body=body,
         )
         added = await self.store.add(event, Decision((("all", "matched"),), to), {})
-        if wake:
-            self.dispatcher.wake(to)
         return added.event_id
 
     async def deliveries(self, destination: str) -> Sequence[Delivery]:

@@ -75,7 +75,7 @@ async def test_a_message_that_fails_is_tried_again_with_all_of_it(bench, target)
 
 async def test_very_many_are_told_without_waiting_a_part_at_a_time(bench, target):
     for _ in range(230):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
 
     await bench.start(to(target, digest=timedelta(seconds=3)))
     await target.wait_for(2)
@@ -89,7 +89,7 @@ async def test_very_many_are_told_without_waiting_a_part_at_a_time(bench, target
 async def test_the_window_is_counted_from_the_arrival_also_after_a_restart(
     bench, target
 ):
-    await bench.accept("app", wake=False)
+    await bench.accept("app")
     await asyncio.sleep(WINDOW.total_seconds())
 
     await bench.start(to(target))

@@ -85,7 +85,7 @@ async def test_an_idle_destination_has_new_work_at_once(bench, target, record_pr
 
 
 async def test_what_waited_before_the_start_is_delivered(bench, target):
-    ids = [await bench.accept("app", wake=False) for _ in range(30)]
+    ids = [await bench.accept("app") for _ in range(30)]
 
     await bench.start(to(target, concurrency=3))
     seen = await target.wait_for(30)
@@ -134,7 +134,7 @@ async def test_no_more_than_its_concurrency_runs_at_a_time(bench, target):
 
     target.respond = respond
     for _ in range(60):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
     await bench.start(to(target, concurrency=3))
     await target.wait_for(60)
 
@@ -144,7 +144,7 @@ async def test_no_more_than_its_concurrency_runs_at_a_time(bench, target):
 async def test_little_is_held_in_memory_whatever_waits(bench, target):
     opened, target.respond = gate()
     for _ in range(300):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
 
     await bench.start(to(target, concurrency=4, timeout=timedelta(seconds=60)))
     await target.wait_for(4)
@@ -162,7 +162,7 @@ async def test_little_is_held_in_memory_whatever_waits(bench, target):
 async def test_large_bodies_count_for_more(bench, target):
     opened, target.respond = gate()
     for _ in range(30):
-        await bench.accept("app", body=b"x" * 3_000_000, wake=False)
+        await bench.accept("app", body=b"x" * 3_000_000)
 
     await bench.start(to(target, concurrency=16, timeout=timedelta(seconds=60)))
     await target.wait_for(5)
@@ -296,7 +296,7 @@ async def test_what_is_cancelled_while_it_runs_stays_cancelled(bench, target):
 async def test_outcomes_that_cannot_be_written_are_kept_and_nothing_is_sent_twice(
     bench, target
 ):
-    ids = [await bench.accept("app", wake=False) for _ in range(20)]
+    ids = [await bench.accept("app") for _ in range(20)]
     with Locked(bench):
         await bench.start(to(target, concurrency=2))
         async with asyncio.timeout(20):
@@ -436,7 +436,7 @@ async def test_nothing_is_sent_while_a_pause_by_hand_lasts(bench, target):
 
 async def test_a_pause_outlives_a_restart(bench, target):
     await bench.store.pause("app", "maintenance", clock.now())
-    await bench.accept("app", wake=False)
+    await bench.accept("app")
 
     await bench.start(to(target))
     await asyncio.sleep(0.1)  # time in which it might do wrong
@@ -491,7 +491,7 @@ async def test_a_reload_while_an_outcome_is_being_written_repeats_nothing(
             )  # the writer waits for the lock
             await asyncio.sleep(0.05)
         await task
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
         with Locked(bench):
             bench.dispatcher.wake(["app"])
             await target.wait_for(1)
@@ -516,7 +516,7 @@ async def test_a_reload_while_an_outcome_is_being_written_repeats_nothing(
 async def test_an_outcome_that_can_never_be_written_stops_nobody_else(bench, target):
     async with sink() as other:
         await bench.start(to(target), to(other, "other"))
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
         [delivery] = await bench.deliveries("app")
         connection = sqlite3.connect(bench.folder / "receiver.db")
         number = int(delivery.id[4:], 16)

@@ -150,9 +150,7 @@ async def test_order_begins_with_a_reload_and_never_overlaps_what_runs(bench, ta
 
     target.respond = respond
     await bench.start(to(target, concurrency=4, retry=PATIENT, breaker=NEVER))
-    accepted = [
-        await bench.accept("app", body=b"s", subject="s", wake=False) for _ in range(20)
-    ]
+    accepted = [await bench.accept("app", body=b"s", subject="s") for _ in range(20)]
     bench.dispatcher.wake(["app"])
     await target.wait_for(4)
 

@@ -77,7 +77,7 @@ async def test_a_lane_never_sleeps_past_the_moment_the_rate_allows_more(
 ):
     count = per_second * 2
     for _ in range(count):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
 
     await bench.start(to(target, concurrency=1, max_rate=Rate(per_second, 1)))
 
@@ -88,7 +88,7 @@ async def test_what_waited_leaves_at_the_rate_and_not_at_once(bench, target):
     times = Times()
     target.respond = times.respond
     for _ in range(30):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
 
     await bench.start(to(target, max_rate=Rate(20, 1)))
     await bench.settled("app", Status.DELIVERED)
@@ -100,7 +100,7 @@ async def test_what_waited_leaves_at_the_rate_and_not_at_once(bench, target):
 
 async def test_a_rate_that_is_slow_claims_little_ahead(bench, target):
     for _ in range(30):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
 
     await bench.start(to(target, max_rate=Rate(60, 3_600)))
     await target.wait_for(1)
@@ -173,7 +173,7 @@ async def test_what_does_not_answer_is_left_alone_and_uses_up_no_attempts(bench)
         free.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{free.getsockname()[1]}/"
     for _ in range(50):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
 
     with capture_logs() as log:
         await bench.start(to(dead, breaker=breaker(), concurrency=2, retry=PATIENT))
@@ -194,7 +194,7 @@ async def test_what_does_not_answer_is_left_alone_and_uses_up_no_attempts(bench)
 async def test_an_open_breaker_costs_no_claims(bench, target, monkeypatch):
     target.respond = answer(500)
     for _ in range(10):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
     await bench.start(to(target, breaker=breaker(), retry=PATIENT))
     await open_breaker(bench)
     await asyncio.sleep(0.1)  # what ran is done
@@ -218,7 +218,7 @@ async def test_one_attempt_at_a_time_probes_and_closes_it(bench, target):
     times = Times(500)
     target.respond = times.respond
     for _ in range(40):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
 
     with capture_logs() as log:
         await bench.start(
@@ -254,7 +254,7 @@ async def test_a_backlog_leaves_slowly_at_first(bench, target):
 
     target.respond = respond
     for _ in range(100):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
     await bench.start(to(target, breaker=breaker(SHORT), concurrency=16, retry=PATIENT))
     await open_breaker(bench)
     await asyncio.sleep(0.05)  # what ran is done
@@ -268,7 +268,7 @@ async def test_a_backlog_leaves_slowly_at_first(bench, target):
 async def test_a_retry_by_hand_goes_out_although_the_breaker_is_open(bench, target):
     target.respond = answer(500)
     for _ in range(10):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
     await bench.start(to(target, breaker=breaker(), concurrency=1, retry=RetryPolicy()))
     await open_breaker(bench)
     await asyncio.sleep(0.05)  # what ran is done
@@ -295,7 +295,7 @@ async def test_somebody_asking_changes_nothing_where_nothing_was_asked_for(
 ):
     target.respond = answer(500)
     for _ in range(5):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
     await bench.start(to(target, breaker=breaker(), concurrency=1, retry=PATIENT))
     await open_breaker(bench)
 
@@ -333,7 +333,7 @@ async def test_a_breaker_of_one_destination_is_not_anothers(bench, target):
 async def test_a_stop_while_the_breaker_is_open_is_prompt(bench, target):
     target.respond = answer(500)
     for _ in range(10):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
     await bench.start(to(target, breaker=breaker(), retry=PATIENT))
     await open_breaker(bench)
 
@@ -347,7 +347,7 @@ async def test_what_waited_for_a_destination_that_was_down_drains_at_its_rate(
     times = Times(503)
     target.respond = times.respond
     for _ in range(150):
-        await bench.accept("app", wake=False)
+        await bench.accept("app")
     await bench.start(
         to(target, breaker=breaker(SHORT), max_rate=Rate(100, 1), retry=PATIENT)
     )
@@ -370,7 +370,7 @@ async def test_what_never_left_does_not_close_the_breaker(bench, target):
     await bench.start(to(target, headers=headers, breaker=breaker(), retry=PATIENT))
     await bench.accept("app", body=b'{"a": "1"}')
     await open_breaker(bench)
-    await bench.accept("app", body=b"{}", wake=False)
+    await bench.accept("app", body=b"{}")
 
     _, inexpressible = await bench.deliveries("app")
     await bench.store.retry([inexpressible.id], clock.now())

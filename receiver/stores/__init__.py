@@ -58,6 +58,33 @@ class Claimed:
     next_due_at: datetime | None
 
 
+class Taker(Protocol):
+    """
+    Who attempts a destination's deliveries, and would rather be given what is accepted
+    than look for it.  The methods return at once.
+
+    What is handed over is claimed for `owner`, for `lease_s` seconds.
+    """
+
+    owner: str
+    lease_s: float
+
+    def has_room(self, size: int) -> bool:
+        """
+        Whether a delivery with so large a body may be claimed for it now: it could
+        begin soon, and nothing that is due longer waits unclaimed.
+        """
+        ...
+
+    def take(self, claim: Claim) -> None:
+        """A delivery it had room for, committed and claimed."""
+        ...
+
+    def look(self) -> None:
+        """A delivery is due, or was added, that is not handed over."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class EventFilter:
     """Which events; a field that is None does not restrict.  `type` is a glob."""
@@ -258,6 +285,14 @@ class Store(Reader, FollowingStore, Protocol):
         """
         ...
 
+    def hand_to(self, destination: str, taker: Taker | None) -> None:
+        """
+        From now on tell this one, in place of any earlier, of each delivery that is
+        accepted for a destination, and hand it over claimed where that is possible;
+        None: nobody.  Replays and what is due again must be claimed.
+        """
+        ...
+
     async def record(self, claim: Claim, attempt: Attempt, step: Step) -> bool:
         """
         Write down an attempt and what follows, and end the claim.
@@ -265,6 +300,12 @@ class Store(Reader, FollowingStore, Protocol):
         False: the claim is not the holder's any more, and nothing was written.  A
         delivery cancelled meanwhile keeps that status; the attempt is still recorded.
         """
+        ...
+
+    async def record_all(
+        self, outcomes: Sequence[tuple[Claim, Attempt, Step]]
+    ) -> Sequence[bool]:
+        """`record` for each, with one result for each; all are written, or none."""
         ...
 
     async def release(self, claims: Sequence[Claim]) -> None:

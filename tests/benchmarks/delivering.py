@@ -221,7 +221,7 @@ async def _backlog(folder: Path, count: int) -> None:
         for first in range(0, count, 256):
             several = range(first, min(first + 256, count))
             await asyncio.gather(
-                *(bench.accept("app", body=b"x" * 1_000, wake=False) for _ in several)
+                *(bench.accept("app", body=b"x" * 1_000) for _ in several)
             )
 
 

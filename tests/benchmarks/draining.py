@@ -102,9 +102,7 @@ class Forgetful(list[Seen]):
 async def _accept(bench: Bench, count: int) -> None:
     for first in range(0, count, 64):
         several = range(first, min(first + 64, count))
-        await asyncio.gather(
-            *(bench.accept("app", body=b"x" * 1_000, wake=False) for _ in several)
-        )
+        await asyncio.gather(*(bench.accept("app", body=b"x" * 1_000) for _ in several))
         sys.stderr.write(f"\raccepted {first:,}")
 
 

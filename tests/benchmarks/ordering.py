@@ -88,7 +88,7 @@ async def _accept(bench: Bench, case: Case, count: int) -> None:
     for first in range(0, count, 64):
         numbers = range(first, min(first + 64, count))
         await asyncio.gather(
-            *(bench.accept("app", subject=case.subject(i), wake=False) for i in numbers)
+            *(bench.accept("app", subject=case.subject(i)) for i in numbers)
         )
 
 

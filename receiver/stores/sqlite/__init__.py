@@ -10,7 +10,6 @@ import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from math import inf
@@ -30,11 +29,12 @@ from receiver.models import (
     OnDead,
     Rejection,
     Scalar,
+    Status,
     Step,
     Variant,
 )
 from receiver.offload import beside
-from receiver.stores import Added, Claimed, Queue
+from receiver.stores import Added, Claimed, Queue, Taker
 from receiver.stores.following import Change
 from receiver.stores.sqlite import following, lines, reads, subjects, writes
 from receiver.stores.sqlite.bodies import Packed, body_hash, pack
@@ -43,9 +43,11 @@ from receiver.stores.sqlite.due import DueNow
 from receiver.stores.sqlite.errors import translated
 from receiver.stores.sqlite.group import GroupCommit, Operation, Then
 from receiver.stores.sqlite.guard import FileGuard, create_privately
+from receiver.stores.sqlite.handover import HandOver
 from receiver.stores.sqlite.lock import FileLock
 from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.names import add_decisions, add_names
+from receiver.stores.sqlite.outcomes import NewRecord, record_attempts
 from receiver.stores.sqlite.reader import SqliteReader, connect, open_file
 from receiver.stores.sqlite.rows import (
     CARRIED,
@@ -81,6 +83,7 @@ class SqliteStore(SqliteReader):
         self._recent = RecentEvents(CACHED_EVENT_BYTES)
         self._due_now = DueNow(due, self._recent, self._names, self._known)
         self._claims = self._due_now.claims
+        self._hand_over = HandOver(self._claims, self._names)
         self._order: dict[int, OnDead] = {}
         self._pending: dict[int, int] = {}
 
@@ -152,7 +155,9 @@ class SqliteStore(SqliteReader):
             if added.created:
                 for _, _, destination, _, _ in item.deliveries:
                     self._count(destination, 1)
-                self._recent.put(item.id, in_milliseconds(event, added.event_id))
+                kept = in_milliseconds(event, added.event_id)
+                self._recent.put(item.id, kept)
+                self._hand_over.give(kept, item.row[1], item.deliveries)
 
         size = len(event.body) + 1
         added: Added = await self._write(writes.add_events, item, size, then)
@@ -266,32 +271,55 @@ class SqliteStore(SqliteReader):
                 by_hand=by_hand,
             )
 
+    def hand_to(self, destination: str, taker: Taker | None) -> None:
+        self._hand_over.to(destination, taker)
+
     async def record(self, claim: Claim, attempt: Attempt, step: Step) -> bool:
-        delivery = ids.number("dlv", claim.delivery.id)
-        destination = self._names.numbers[claim.delivery.destination]
-        held = self._claims.find(destination, delivery, claim.token)
-        if held is None:
-            return False
+        [recorded] = await self.record_all([(claim, attempt, step)])
+        return recorded
 
-        def then(settled: bool) -> None:
-            self._count(destination, -1 if settled else 0)
-            self._claims.end(destination, delivery, claim.token)
+    async def record_all(
+        self, outcomes: Sequence[tuple[Claim, Attempt, Step]]
+    ) -> Sequence[bool]:
+        ours = [
+            (claim.token, held, attempt, step)
+            for claim, attempt, step in outcomes
+            if (held := self._claims.find(claim.token)) is not None
+        ]
+        if not ours:
+            return [False] * len(outcomes)
+        ordered = self._due_now.ordered
+        items = [
+            NewRecord(
+                held.delivery, held.manual, attempt, step, held.destination in ordered
+            )
+            for _, held, attempt, step in ours
+        ]
 
-        item = writes.NewRecord(delivery, held.manual, attempt, step)
+        def then(applied: Sequence[bool]) -> None:
+            for (token, held, _, step), yes in zip(ours, applied, strict=True):
+                self._claims.end(token)
+                if not yes:
+                    self._hand_over.look(held.destination)
+                elif step.status is not Status.PENDING:
+                    self._count(held.destination, -1)
+
         # While it is being written nobody else may take it, however long that takes.
-        self._claims.extend(destination, delivery, replace(held, until=inf))
+        until = [held.until for _, held, _, _ in ours]
+        for _, held, _, _ in ours:
+            held.until = inf
         try:
-            await self._write(writes.record_attempts, item, then=then)
+            await self._write(record_attempts, items, then=then)
         except StoreError:
-            self._claims.extend(destination, delivery, held)
+            for (_, held, _, _), before in zip(ours, until, strict=True):
+                held.until = before
             raise
-        return True
+        found = {token for token, _, _, _ in ours}
+        return [claim.token in found for claim, _, _ in outcomes]
 
     async def release(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            destination = self._names.numbers[claim.delivery.destination]
-            delivery = ids.number("dlv", claim.delivery.id)
-            self._claims.end(destination, delivery, claim.token)
+            self._claims.end(claim.token)
 
     async def forget_claims(self, owner: str) -> None:
         self._claims.forget(owner)

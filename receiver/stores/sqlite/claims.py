@@ -6,7 +6,8 @@ all of them at once, and claiming writes nothing.  Only a claim's token can end 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from receiver import clock
@@ -17,11 +18,12 @@ About = tuple[int, str]
 """The source and subject of an event."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Held:
     """`manual` is how often the delivery had been asked for by hand by then."""
 
-    token: int
+    destination: int
+    delivery: int
     owner: str
     until: float
     manual: int
@@ -32,7 +34,9 @@ class Claims:
     """Which deliveries are being attempted, by destination; times are monotonic."""
 
     def __init__(self) -> None:
-        self._held: dict[int, dict[int, Held]] = {}
+        self._held: dict[int, dict[int, int]] = {}
+        self._by_token: dict[int, Held] = {}
+        self._taken: dict[int, set[int]] = {}
         self._last_token = 0
 
     def held(self, destination: int) -> dict[int, About]:
@@ -40,13 +44,15 @@ class Claims:
         The deliveries of a destination that are claimed, and what they are about;
         ended ones are dropped.
         """
-        held = self._held.get(destination)
-        if not held:
-            return {}
         now = clock.monotonic()
-        for delivery in [d for d, claim in held.items() if claim.until <= now]:
-            del held[delivery]
-        return {delivery: claim.about for delivery, claim in held.items()}
+        tokens = self._held.get(destination, {}).values()
+        for token in [t for t in tokens if self._by_token[t].until <= now]:
+            self.end(token)
+        claims = (self._by_token[token] for token in tokens)
+        return {claim.delivery: claim.about for claim in claims}
+
+    def is_held(self, destination: int, delivery: int) -> bool:
+        return delivery in self._held.get(destination, ())
 
     def take(
         self,
@@ -60,33 +66,37 @@ class Claims:
     ) -> int:
         """Claim a delivery that is not held; returns the token."""
         self._last_token += 1
-        until = clock.monotonic() + lease_s
-        held = self._held.setdefault(destination, {})
-        held[delivery] = Held(self._last_token, owner, until, manual, about)
-        return self._last_token
+        token, until = self._last_token, clock.monotonic() + lease_s
+        self._by_token[token] = Held(destination, delivery, owner, until, manual, about)
+        self._held.setdefault(destination, {})[delivery] = token
+        if destination in self._taken:
+            self._taken[destination].add(delivery)
+        return token
 
-    def find(self, destination: int, delivery: int, token: int) -> Held | None:
-        """The claim, if the token still holds it."""
-        claim = self._held.get(destination, {}).get(delivery)
-        return claim if claim is not None and claim.token == token else None
+    def find(self, token: int) -> Held | None:
+        """The claim, if the token still holds it.  Its `until` may be changed."""
+        return self._by_token.get(token)
 
-    def extend(self, destination: int, delivery: int, claim: Held) -> None:
-        """Replace a claim by one of the same token that ends at another time."""
-        if self.find(destination, delivery, claim.token):
-            self._held[destination][delivery] = claim
-
-    def end(self, destination: int, delivery: int, token: int) -> None:
-        if self.find(destination, delivery, token):
-            del self._held[destination][delivery]
+    def end(self, token: int) -> None:
+        claim = self._by_token.pop(token, None)
+        if claim is not None:
+            del self._held[claim.destination][claim.delivery]
 
     def forget(self, owner: str) -> None:
-        for held in self._held.values():
-            for delivery in _of(held.items(), owner):
-                del held[delivery]
+        for token in [t for t, held in self._by_token.items() if held.owner == owner]:
+            self.end(token)
 
-
-def _of(held: Iterable[tuple[int, Held]], owner: str) -> list[int]:
-    return [delivery for delivery, claim in held if claim.owner == owner]
+    @contextmanager
+    def noting(self, destination: int) -> Generator[set[int], None, None]:
+        """
+        All of the destination's deliveries that are claimed while the block runs, also
+        those that are done with by its end.  One block at a time.
+        """
+        self._taken[destination] = set()
+        try:
+            yield self._taken[destination]
+        finally:
+            del self._taken[destination]
 
 
 class RecentEvents:

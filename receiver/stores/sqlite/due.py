@@ -78,11 +78,12 @@ class DueNow:
             ordered = destination in self.ordered
             look = _Look.at(destination, ordered=ordered, by_hand=by_hand)
             most = limit + len(held) + 1
-            rows = await self._rows(look, now, most)
-            free = _free(rows, held, ordered=ordered)
-            if len(rows) == most and len(free) <= limit:  # both lines of a subject
-                rows = await self._rows(look, now, most * 2)
-                free = _free(rows, held, ordered=ordered)
+            with self.claims.noting(destination) as taken:
+                rows = await self._rows(look, now, most)
+                free = _free(rows, held, taken, ordered=ordered)
+                if len(rows) == most and len(free) <= limit:  # both lines of a subject
+                    rows = await self._rows(look, now, (most + len(taken)) * 2)
+                    free = _free(rows, held, taken, ordered=ordered)
             chosen = fitting(free[:limit], max_bytes)
             tokens = [
                 self.claims.take(
@@ -100,8 +101,8 @@ class DueNow:
                 more = len(chosen) < len(free)  # more is due than fits
                 next_due = now if more else await self._next(look, now)
             except BaseException:
-                for row, token in zip(chosen, tokens, strict=True):
-                    self.claims.end(destination, row[0], token)
+                for token in tokens:
+                    self.claims.end(token)
                 raise
         return Claimed(
             [
@@ -174,10 +175,10 @@ def _about(row: Row) -> About:
 
 
 def _free(
-    rows: Sequence[Row], held: Mapping[int, About], *, ordered: bool
+    rows: Sequence[Row], held: Mapping[int, About], taken: set[int], *, ordered: bool
 ) -> list[Row]:
     """What may be taken: where order is kept, one of a subject at a time."""
-    free = [row for row in rows if row[0] not in held]
+    free = [row for row in rows if row[0] not in held and row[0] not in taken]
     if not ordered:
         return free
     first: dict[About, Row] = {}

@@ -28,6 +28,7 @@ ITS_TURN = (
 )
 """Whether a delivery about to be inserted has the turn: its line is empty."""
 
+_WHERE = "SELECT destination_id, line FROM deliveries WHERE id = ? AND line IS NOT NULL"
 _NEXT = (
     "UPDATE deliveries SET turn = 1 WHERE status = 0 AND id = (SELECT min(id)"
     " FROM deliveries INDEXED BY deliveries_line"
@@ -84,6 +85,14 @@ def line_of(source: int, subject: str) -> int:
 def teach(connection: sqlite3.Connection) -> None:
     """Make `line_of` known to the connection that writes."""
     connection.create_function("line_of", 2, line_of, deterministic=True)
+
+
+def of(connection: sqlite3.Connection, deliveries: Sequence[int]) -> list[Line]:
+    """Where those of the deliveries stand that stand in a line."""
+    found: list[Line] = []
+    for delivery in deliveries:
+        found += connection.execute(_WHERE, (delivery,)).fetchall()
+    return found
 
 
 def pass_on(connection: sqlite3.Connection, lines: Iterable[Line]) -> None:

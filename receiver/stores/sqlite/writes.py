@@ -12,11 +12,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from receiver import ids
-from receiver.clock import to_ms
-from receiver.models import Attempt, Status, Step, Trigger
 from receiver.stores import Added
 from receiver.stores.sqlite import lines
-from receiver.stores.sqlite.rows import RESULT_NUMBERS, STATUS_NUMBERS
 
 T = TypeVar("T")
 
@@ -37,11 +34,6 @@ _INSERT_REPLAYED = (
     "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, 0, ?4, 0, NULL, 0, NULL, ?6, ?7,"
     f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
 )
-_CONCLUDE = (
-    "UPDATE deliveries SET attempts = ?1, progress = coalesce(?2, progress),"
-    " status = ?3, due_at = ?4, settled_at = ?5, round_attempts = round_attempts + 1,"
-    f" manual = 0, {lines.LEAVES.format(status=3)} WHERE id = ?6"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +48,6 @@ class NewEvent:
     body_hash: bytes
     row: tuple[Any, ...]
     deliveries: Sequence[tuple[int, int, int, int, int | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class NewRecord:
-    """An attempt about to be recorded."""
-
-    delivery: int
-    manual: int  # how often it had been asked for by hand when it was claimed
-    attempt: Attempt
-    step: Step
 
 
 class Replayed(NamedTuple):
@@ -194,40 +176,6 @@ def rejections_accepted(
     return [None] * len(items)
 
 
-def record_attempts(
-    connection: sqlite3.Connection, items: Sequence[NewRecord]
-) -> Sequence[bool]:
-    """For each, whether it settled its delivery."""
-    connection.executemany(
-        f"INSERT INTO attempts VALUES ({_marks(9)})",
-        [_attempt_row(item) for item in items],
-    )
-    found = _standing(connection, [item.delivery for item in items])
-    now = {row.id: row for row in found}
-    applied = [_applies(item, now[item.delivery]) for item in items]
-    connection.executemany(
-        _CONCLUDE,
-        [_outcome_row(item) for item, yes in zip(items, applied, strict=True) if yes],
-    )
-    overtaken = [item for item, yes in zip(items, applied, strict=True) if not yes]
-    if overtaken:
-        connection.executemany(
-            "UPDATE deliveries SET attempts = ?, progress = coalesce(?, progress)"
-            " WHERE id = ?",
-            [
-                (i.attempt.number, i.attempt.outcome.progress or None, i.delivery)
-                for i in overtaken
-            ],
-        )
-    settled = [
-        yes and item.step.status is not Status.PENDING
-        for item, yes in zip(items, applied, strict=True)
-    ]
-    left = (now[i.delivery] for i, yes in zip(items, settled, strict=True) if yes)
-    lines.pass_on(connection, _lines(left))
-    return settled
-
-
 def _standing(
     connection: sqlite3.Connection, deliveries: Sequence[int]
 ) -> list[Standing]:
@@ -247,45 +195,6 @@ def _standing(
 def _lines(rows: Iterable[Standing]) -> list[lines.Line]:
     """Where those of the deliveries stand that stand in a line."""
     return [(row.destination, row.line) for row in rows if row.line is not None]
-
-
-def _applies(item: NewRecord, now: Standing) -> bool:
-    """
-    Whether the step follows, or something else happened since the claim that wins.
-
-    A cancelled delivery stays cancelled; a new round that was asked for by hand
-    begins, unless the delivery succeeded.
-    """
-    delivered = item.step.status is Status.DELIVERED
-    return now.status == 0 and (delivered or now.manual <= item.manual)
-
-
-def _attempt_row(item: NewRecord) -> tuple[Any, ...]:
-    attempt, outcome = item.attempt, item.attempt.outcome
-    return (
-        item.delivery,
-        attempt.number,
-        attempt.trigger is Trigger.MANUAL,
-        to_ms(attempt.started_at),
-        round(attempt.duration_ms * 1000),
-        RESULT_NUMBERS[outcome.result],
-        outcome.status_code,
-        outcome.detail or None,
-        outcome.response or None,
-    )
-
-
-def _outcome_row(item: NewRecord) -> tuple[Any, ...]:
-    due_at = to_ms(item.step.due_at)
-    pending = item.step.status is Status.PENDING
-    return (
-        item.attempt.number,
-        item.attempt.outcome.progress or None,
-        STATUS_NUMBERS[item.step.status],
-        due_at,
-        None if pending else due_at,
-        item.delivery,
-    )
 
 
 def retry(
