@@ -23,7 +23,7 @@ from receiver import logs
 from receiver.alerts import Alerts
 from receiver.batches import Batches
 from receiver.child import kill_all
-from receiver.destinations import TYPES, Destination
+from receiver.destinations import make
 from receiver.dispatcher import Dispatcher
 from receiver.errors import Problem, SettingsError, StoreError
 from receiver.follower import Follower
@@ -32,11 +32,13 @@ from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
 from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
-from receiver.settings import DestinationSettings, Settings
-from receiver.stores import Store, control_path, open_store
+from receiver.replayer import Replayer
+from receiver.settings import Settings
+from receiver.stores import Reader, Store, control_path, open_reader, open_store
 from receiver.watcher import Watcher
-from receiver.web import create_app
-from receiver.web.api import Api
+from receiver.web import create_admin_app, create_app
+from receiver.web.api import control_app
+from receiver.web.api.parts import Parts
 from receiver.web.health import Health
 from receiver.web.hooks import Hooks
 from receiver.web.limits import raise_descriptor_limit
@@ -53,9 +55,10 @@ MAX_SOCKET_PATH = 100
 class App:
     """All parts, wired."""
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    def __init__(self, settings: Settings, store: Store, reader: Reader) -> None:
         self.settings = settings
         self.store = store
+        self._reader = reader
         self.changing = asyncio.Lock()
         """Held by a start, a reload or a stop: one after the other, the last one wins."""
 
@@ -64,7 +67,7 @@ class App:
         self.keys = PublicKeys(store)
         self.alerts = Alerts(settings, store, self._wake)
         self.dispatcher = Dispatcher(
-            store, self.metrics, make_destination, self.senders.read, self.alerts
+            store, self.metrics, make, self.senders.read, self.alerts
         )
         self.batches = Batches(settings, store, self.senders)
         self.follower = Follower("events", store, [self.batches], self.alerts.tell)
@@ -80,11 +83,20 @@ class App:
         self.watcher = Watcher(settings, store, self.alerts, self.senders.read)
         self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
-        again = self.intake.accept_again
-        self.api = Api(
-            settings, store, self.dispatcher, self.senders.read, again, self.alerts
+        self.replayer = Replayer(
+            settings, store, self.senders.read, self.dispatcher.wake
         )
-        self.web: ASGIApp = create_app(self.hooks, self.health)
+        self.parts = Parts(
+            settings,
+            store,
+            reader,
+            self.dispatcher,
+            self.senders,
+            self.intake.accept_again,
+            self.alerts,
+            self.replayer,
+        )
+        self.web: ASGIApp = create_app(self.hooks, self.health, self.parts)
 
     def _wake(self, _destinations: tuple[str, ...]) -> None:
         self.follower.wake()  # the store tells the lanes
@@ -95,7 +107,7 @@ class App:
         store = await open_store(
             settings.store.url, min_free_bytes=settings.store.min_free_bytes
         )
-        app = cls(settings, store)
+        app = cls(settings, store, await open_reader(settings.store.url))
         await app.keys.use(app.senders)
         return app
 
@@ -109,7 +121,8 @@ class App:
         self.batches.reload(settings)
         self.intake.reload(settings)
         self.hooks.reload(settings)
-        self.api.reload(settings)
+        self.replayer.reload(settings)
+        self.parts.reload(settings)
         await self.keys.use(self.senders)
 
     async def orphans(self) -> list[str]:
@@ -122,11 +135,9 @@ class App:
         await self.keys.close()
         await self.intake.close()
         await self.alerts.close()
+        await self.replayer.stop()
+        await self._reader.close()
         await self.store.close()
-
-
-def make_destination(settings: DestinationSettings) -> Destination:
-    return TYPES[settings.type].make(settings)
 
 
 def run(
@@ -153,13 +164,19 @@ async def _serve(
     try:
         app.keys.start()
         listener = _listen(settings, fd)
+        admin = _listen_for_admin(settings)
         control = _listen_locally(control_path(settings.store.url))
         stop = asyncio.Event()
         _on_signals(stop, lambda: _reload(app, load))
-        servers = [_Server(_public(app)), _Server(_control(app))]
+        served = [(_public(app, app.web), listener), (_control(app), control)]
+        if admin is not None:
+            served.append(
+                (_public(app, create_admin_app(app.health, app.parts)), admin)
+            )
+        servers = [_Server(config) for config, _ in served]
         tasks = [
             asyncio.create_task(server.serve(sockets=[sock]))
-            for server, sock in zip(servers, (listener, control), strict=True)
+            for server, (_, sock) in zip(servers, served, strict=True)
         ]
         for task in tasks:
             task.add_done_callback(lambda _: stop.set())
@@ -167,10 +184,11 @@ async def _serve(
             await app.dispatcher.start(settings.destinations)
             await app.watcher.start()
             await app.follower.start()
+            await app.replayer.start()
         await _warn(app)
         for server in servers:
             await server.ready.wait()
-        log.info("receiver.ready", **_addresses(settings, listener))
+        log.info("receiver.ready", **_addresses(settings, listener, admin))
         _notify("READY=1")
         await stop.wait()
         grace_s = settings.server.grace.total_seconds()
@@ -189,12 +207,14 @@ async def _stop(
 ) -> None:
     """Take no more, finish what was taken, then let go."""
     app.hooks.stopping = app.health.stopping = True
+    app.parts.stopping.set()
     for server in servers:
         server.should_exit = True
     grace_s = app.settings.server.grace.total_seconds()
     async with app.changing:
         await app.watcher.stop()
         await app.follower.stop()
+        await app.replayer.stop()
         await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
 
 
@@ -248,17 +268,17 @@ class _Server(uvicorn.Server):
         self.ready.set()
 
 
-def _public(app: App) -> uvicorn.Config:
+def _public(app: App, web: ASGIApp) -> uvicorn.Config:
     server = app.settings.server
     limits = bounded(
         server.header_timeout.total_seconds(), server.body_timeout.total_seconds()
     )
-    return _config(app.web, limits, server.grace.total_seconds())
+    return _config(web, limits, server.grace.total_seconds())
 
 
 def _control(app: App) -> uvicorn.Config:
     return _config(
-        app.api.app(), "httptools", app.settings.server.grace.total_seconds()
+        control_app(app.parts), "httptools", app.settings.server.grace.total_seconds()
     )
 
 
@@ -285,7 +305,17 @@ def _listen(settings: Settings, fd: int | None) -> socket.socket:
         except OSError as error:
             message = f"descriptor {fd} is not a socket: {error.strerror}"
             raise SettingsError([Problem("--fd", "", message)]) from None
-    host, port = settings.server.host, settings.server.port
+    return _bound(settings, settings.server.host, settings.server.port)
+
+
+def _listen_for_admin(settings: Settings) -> socket.socket | None:
+    server = settings.server
+    if server.admin_port is None:
+        return None
+    return _bound(settings, server.admin_host, server.admin_port)
+
+
+def _bound(settings: Settings, host: str, port: int) -> socket.socket:
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -345,14 +375,23 @@ def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
     loop.add_signal_handler(signal.SIGHUP, start_reload)
 
 
-def _addresses(settings: Settings, listener: socket.socket) -> dict[str, object]:
+def _addresses(
+    settings: Settings, listener: socket.socket, admin: socket.socket | None
+) -> dict[str, object]:
+    where = {} if admin is None else {"admin": _url(admin)}
+    base, store = _url(listener), settings.store.url
+    if base.startswith("unix:"):
+        return {"url": base, **where, "store": store}
+    paths = {source.name: base + source.path for source in settings.sources.values()}
+    return {"url": base, **where, "sources": paths, "store": store}
+
+
+def _url(listener: socket.socket) -> str:
     name = listener.getsockname()
     if isinstance(name, str | bytes):
-        return {"url": f"unix:{os.fsdecode(name)}", "store": settings.store.url}
+        return f"unix:{os.fsdecode(name)}"
     host, port = name[:2]
-    base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    paths = {source.name: base + source.path for source in settings.sources.values()}
-    return {"url": base, "sources": paths, "store": settings.store.url}
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _notify(state: str) -> None:

@@ -20,7 +20,7 @@ _EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 _NODE_BITS = 9
 _COUNT_BITS = 12
 _SHIFT = _NODE_BITS + _COUNT_BITS
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1
 
 
 class IdSource:
@@ -44,7 +44,7 @@ class IdSource:
         the last one.
         """
         wanted = floor(now) | (self._node << _COUNT_BITS)
-        if wanted == _LARGEST:
+        if wanted == LARGEST:
             wanted = 0
         with self._lock:
             first = max(wanted, self._last + 1)
@@ -60,7 +60,7 @@ class IdSource:
 def floor(moment: datetime) -> int:
     """The smallest id that could have been made at `moment`."""
     milliseconds: int = (moment - _EPOCH) // timedelta(milliseconds=1)
-    return min(max(milliseconds, 0) << _SHIFT, _LARGEST)
+    return min(max(milliseconds, 0) << _SHIFT, LARGEST)
 
 
 def made_at(number: int) -> datetime:
@@ -87,4 +87,4 @@ def number(kind: Kind, text: str) -> int:
         or not set(digits) <= set("0123456789abcdef")
     ):
         raise NotFound(f"{text!r} is not an id like {kind}_0123456789abcdef")
-    return min(int(digits, 16), _LARGEST)
+    return min(int(digits, 16), LARGEST)

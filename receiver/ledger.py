@@ -8,6 +8,7 @@ each replay said would be delivered, and the deliveries there are, by status.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from receiver import clock
 from receiver.models import HeldBack, Pause
 from receiver.stores import Queue, Tally, Totals
 
@@ -46,6 +47,14 @@ class Standing:
         if self.held_back:
             return "breaker open" if self.held_back.by == "breaker" else "held back"
         return "retrying" if self.queue.failing else "active"
+
+    @property
+    def why(self) -> str | None:
+        """Why it stands still, where it does."""
+        if self.pause:
+            return self.pause.reason
+        held = self.held_back
+        return f"until {clock.iso(held.until)}: {held.why}" if held else None
 
 
 def standings(

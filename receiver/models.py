@@ -331,3 +331,54 @@ class Pause:
     started_at: datetime
     ended_at: datetime | None
     reason: str
+
+
+class ReplayState(StrEnum):
+    """Whether a replay still makes deliveries."""
+
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """
+    New deliveries of stored events, as they were asked for.
+
+    `progress` is 0 to 1 by where in time it is; `events` are those gone through so
+    far, the last one being `reached`.
+    """
+
+    id: str
+    created_at: datetime
+    asked: Mapping[str, Any]
+    state: ReplayState
+    reached: str | None
+    progress: float
+    events: int
+    deliveries: int
+    due_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayStep:
+    """How far a running replay came: the last event, how many, when the next is due."""
+
+    reached: str
+    events: int
+    progress: float
+    due_at: datetime
+    done: bool
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Somebody changed something by hand."""
+
+    id: int
+    at: datetime
+    who: str
+    what: str
+    details: Mapping[str, Any]

@@ -16,17 +16,17 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from receiver import clock
+from receiver import clock, moments
 from receiver.errors import Problem, SettingsError
 from receiver.models import HeldBack
 from receiver.settings import DestinationSettings, Known, Settings, fields, load
-from receiver.settings.fields import duration, suggest
+from receiver.settings.fields import suggest
 from receiver.stores import (
     DeliveryFilter,
     EventFilter,
@@ -249,18 +249,10 @@ def program() -> str:
 
 def moment(text: str | None) -> datetime | None:
     """`2h` (ago), `2026-01-24`, `2026-01-24T10:00:00Z`; UTC where no zone is given."""
-    if text is None:
-        return None
     try:
-        ago = duration(text)
-        if ago is not None:
-            return clock.now() - ago
-        found = datetime.fromisoformat(text)
-        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise click.BadParameter(
-            f"{text!r} is no time; write 2h, 2026-01-24 or 2026-01-24T10:00:00Z"
-        ) from None
+        return None if text is None else moments.moment(text, clock.now())
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def rate(text: str | None) -> float | None:

@@ -249,14 +249,13 @@ async def move(config: Path | None, /, to: str, **chosen: Any) -> None:
     if chosen["destination"] == to:
         raise click.UsageError(f"they are to {to} already")
     found = await _find(settings, "move", **chosen)
-    replays: list[str] = []
+    same: dict[str, str] = {}  # all steps are one replay
 
     async def step(post: Post, part: Sequence[Delivery]) -> int:
-        if not replays:
-            asked = {"asked": {"move": chosen["destination"], "to": to}}
-            replays.append((await post("/replays", asked))["id"])
-        body = {"ids": [d.id for d in part], "to": to, "replay": replays[0]}
-        return int((await post("/deliveries/move", body))["changed"])
+        body = {"ids": [d.id for d in part], "to": to, **same}
+        answer = await post("/deliveries/move", body)
+        same["replay"] = answer["replay"]
+        return int(answer["changed"])
 
     await _change(settings, "move", found, chosen, step, to=to)
 

@@ -17,7 +17,7 @@ from receiver.cli.common import (
 )
 from receiver.cli.output import ago, as_json, coloured, emit_json, readable, table
 from receiver.ledger import Standing, standings
-from receiver.models import Claim, Outcome, Reading, Request, State, event_of
+from receiver.models import Outcome
 from receiver.settings import Settings
 
 
@@ -69,18 +69,11 @@ async def list_(config: Path | None, json_: bool) -> None:
                 if standing.queue.oldest_at
                 else None,
                 standing.state,
-                _why(standing),
+                standing.why,
             )
             for standing in found
         ],
     )
-
-
-def _why(standing: Standing) -> str | None:
-    if standing.pause:
-        return standing.pause.reason
-    held = standing.held_back
-    return f"until {clock.iso(held.until)}: {held.why}" if held else None
 
 
 def _described(settings: Settings, standing: Standing) -> str:
@@ -160,19 +153,13 @@ async def test(config: Path | None, name: str, json_: bool) -> None:
     Examples:
       receiver destinations test ops
     """
-    from receiver.app import make_destination
-    from receiver.delivery import attempt
     from receiver.providers.senders import Senders
+    from receiver.trial import tested
 
     settings = settings_of(config)
     check_name("destination", name, settings.destinations)
-    declared = settings.destinations[name]
-    destination = make_destination(declared)
     read = Senders(settings.sources.values()).read
-    try:
-        made = await attempt(destination, declared, _made_up(name), read)
-    finally:
-        await destination.close()
+    made = await tested(settings.destinations[name], read)
     _show(made.outcome, made.duration_ms, json_=json_)
     sys.exit(0 if made.outcome.ok else 1)
 
@@ -186,23 +173,3 @@ def _show(outcome: Outcome, duration_ms: float, *, json_: bool) -> None:
     )
     if outcome.response:
         click.echo(readable(outcome.response))
-
-
-def _made_up(destination: str) -> Claim:
-    from receiver.cli.preview import NO_EVENT, parcel
-
-    now = clock.now()
-    body = b'{"type":"receiver.test","message":"a test of this destination"}'
-    request = Request({"content-type": "application/json"}, {}, body, now)
-    reading = Reading(
-        key="receiver.test",
-        type="receiver.test",
-        subject="test",
-        state=State.UNKNOWN,
-        final=False,
-        occurred_at=now,
-    )
-    event = event_of(
-        "receiver", "receiver", request, reading, origin="test", id=NO_EVENT
-    )
-    return Claim(0, parcel(destination, event).delivery, event)

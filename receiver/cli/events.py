@@ -15,10 +15,10 @@ from receiver.cli.common import (
     settings_of,
     waits,
 )
-from receiver.cli.output import as_json, emit_json, facts, plain, readable, table
+from receiver.cli.output import as_json, emit_json, facts, readable, table
 from receiver.models import Delivery
-from receiver.providers.kept import shown_headers
 from receiver.providers.senders import Senders
+from receiver.shown import shown_event
 from receiver.stores import DeliveryFilter, EventFilter, Reader, StoredEvent
 
 MOST_DELIVERIES = 1_000
@@ -84,7 +84,7 @@ async def list_(
         found = await reader.events(where, limit=limit, after=after)
     if json_:
         senders = Senders(settings.sources.values())
-        emit_json([as_plain(senders, stored, body=False) for stored in found])
+        emit_json([shown_event(senders, stored, body=False) for stored in found])
         return
     table(
         ("ID", "RECEIVED", "SOURCE", "TYPE", "SUBJECT", "STATE", "TO"),
@@ -131,7 +131,7 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
         variants = await reader.variants(event_id)
     if json_:
         senders = Senders(settings.sources.values())
-        described = as_plain(senders, stored, body=True)
+        described = shown_event(senders, stored, body=True)
         emit_json({**described, "deliveries": deliveries, "variants": variants})
         return
     show_facts(stored)
@@ -143,16 +143,6 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
         click.echo(_readable(variant.body))
     click.secho("\nbody", bold=True)
     click.echo(_readable(stored.event.body))
-
-
-def as_plain(senders: Senders, stored: StoredEvent, *, body: bool) -> dict[str, Any]:
-    """An event as JSON, signatures masked."""
-    event = plain(stored.event)
-    masked = senders.masked(stored.event.source)
-    event["headers"] = shown_headers(stored.event.headers, masked)
-    if not body:
-        del event["body"]
-    return {**event, "facts": dict(stored.facts), "decision": plain(stored.decision)}
 
 
 async def deliveries_of(reader: Reader, event_id: str) -> list[Delivery]:

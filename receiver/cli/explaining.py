@@ -1,30 +1,29 @@
 """explain: why an event went where it went, and where it would go today."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from receiver import clock
 from receiver.cli.common import looking, settings_of, waits
-from receiver.cli.events import as_plain, deliveries_of, show_deliveries, show_facts
+from receiver.cli.events import deliveries_of, show_deliveries, show_facts
 from receiver.cli.output import as_json, clean, emit_json, facts, table
-from receiver.cli.preview import NO_EVENT, previewed, show
+from receiver.cli.preview import show
 from receiver.cli.serving import find_source
 from receiver.destinations import Preview
 from receiver.errors import NotFound, Rejected
-from receiver.expressions import ExpressionError, compile_condition, context_of
+from receiver.explain import Explained, explained
 from receiver.models import Decision, Event, Request, event_of
-from receiver.operands import operands
 from receiver.providers import provider_of
 from receiver.providers.body import parse
 from receiver.providers.senders import Senders
-from receiver.replay import opinions_today
-from receiver.routing import Opinion, Router, decide
+from receiver.routing import Router, decide
 from receiver.settings import Settings
+from receiver.shown import shown_event
 from receiver.stores import StoredEvent
+from receiver.trial import NO_EVENT, previewed
 
 WORDS = {
     "matched": "matched",
@@ -85,23 +84,18 @@ async def explain(
             stored = await reader.event(event_id)
             deliveries = await deliveries_of(reader, event_id)
         event = stored.event
-    today = await opinions_today(router, senders.read, event)
     event = await senders.read(event)
-    context = context_of(event)
-    requests = (
-        await _requests(settings, decide(today).destinations, event)
-        if show_request
-        else {}
-    )
-    parts = {o.route.name: _parts(o, context) for o in today}
+    today = explained(router, event)
+    would = decide([one.opinion for one in today]).destinations
+    requests = await _requests(settings, would, event) if show_request else {}
     if json_:
         known = {"decided": stored.decision, "deliveries": deliveries}
         emit_json(
             {
-                "event": as_plain(senders, stored, body=False),
+                "event": shown_event(senders, stored, body=False),
                 **(known if deliveries is not None else {}),
-                "today": [_plain(o, parts[o.route.name]) for o in today],
-                "today_destinations": decide(today).destinations,
+                "today": [one.plain() for one in today],
+                "today_destinations": would,
                 **({"requests": _plain_requests(requests)} if show_request else {}),
             }
         )
@@ -110,7 +104,7 @@ async def explain(
     if deliveries is not None:
         _show_decided(stored)
         show_deliveries(deliveries)
-    _show_today(today, parts, had_come=deliveries is not None)
+    _show_today(today, would, had_come=deliveries is not None)
     for name, found in requests.items():
         click.secho(f"\n{clean(name)} would be sent", bold=True)
         if isinstance(found, Preview):
@@ -126,7 +120,7 @@ async def _requests(
     found: dict[str, Preview | str] = {}
     for name in destinations:
         try:
-            found[name] = await previewed(settings, name, event)
+            found[name] = await previewed(settings.destinations[name], event)
         except NotFound as error:
             found[name] = str(error)
     return found
@@ -161,31 +155,6 @@ def _not_yet_received(
     )
 
 
-def _parts(opinion: Opinion, context: Any) -> list[tuple[str, str]]:
-    """Every operand of a condition with its value; nothing where there is just one."""
-    if opinion.verdict == "type" or opinion.route.when is None:
-        return []
-    found = operands(opinion.route.when)
-    return [(part, _value(part, context)) for part in found] if len(found) > 1 else []
-
-
-def _value(part: str, context: Any) -> str:
-    try:
-        return "true" if compile_condition(part).holds(context) else "false"
-    except ExpressionError as error:
-        return f"failed: {error}"
-
-
-def _plain(opinion: Opinion, parts: list[tuple[str, str]]) -> dict[str, object]:
-    return {
-        "route": opinion.route.name,
-        "verdict": opinion.verdict,
-        "when": opinion.route.when,
-        "detail": opinion.detail,
-        "operands": [{"text": text, "value": value} for text, value in parts],
-    }
-
-
 def _show_decided(stored: StoredEvent) -> None:
     click.secho("\nwhen it came", bold=True)
     decided = [(name, WORDS[verdict]) for name, verdict in stored.decision.routes]
@@ -196,17 +165,21 @@ def _show_decided(stored: StoredEvent) -> None:
 
 
 def _show_today(
-    today: list[Opinion], parts: dict[str, list[tuple[str, str]]], *, had_come: bool
+    today: Sequence[Explained], would: Sequence[str], *, had_come: bool
 ) -> None:
     click.secho("\ntoday's configuration would say", bold=True)
-    if today:
+    opinions = [one.opinion for one in today]
+    if opinions:
         table(
             ("ROUTE", "SAID", "CONDITION"),
-            [(o.route.name, WORDS[o.verdict], o.detail or o.route.when) for o in today],
+            [
+                (o.route.name, WORDS[o.verdict], o.detail or o.route.when)
+                for o in opinions
+            ],
         )
-    for name, operands_ in parts.items():
-        if operands_:
-            click.echo(f"\nthe condition of {clean(name)}")
-            facts((value, text) for text, value in operands_)
-    would = "and send it to" if had_come or today else "it would be sent to"
-    click.echo(f"{would}: {', '.join(decide(today).destinations) or 'nothing'}")
+    for one in today:
+        if one.operands:
+            click.echo(f"\nthe condition of {clean(one.opinion.route.name)}")
+            facts((value, text) for text, value in one.operands)
+    sent = "and send it to" if had_come or today else "it would be sent to"
+    click.echo(f"{sent}: {', '.join(would) or 'nothing'}")

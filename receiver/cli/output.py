@@ -1,16 +1,14 @@
 """What commands print: aligned for people, JSON for machines."""
 
-import base64
-import dataclasses
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import date, datetime
 
 import click
 
 from receiver import clock
+from receiver.plain import plain
 
 COLOURS = {
     "delivered": "green",
@@ -42,25 +40,6 @@ as_json = click.option(
 def emit_json(value: object) -> None:
     text = json.dumps(plain(value), ensure_ascii=False, indent=2)
     click.echo(_UNPRINTABLE.sub(lambda found: _escape(found[0]), text))
-
-
-def plain(value: Any) -> Any:  # noqa: PLR0911 (a table in code)
-    """Nouns as JSON has them: times in RFC 3339, bytes as text or base64."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)
-        }
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(v) for v in value]
-    if isinstance(value, datetime):
-        return clock.iso(value)
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes):
-        return _body(value)
-    return value
 
 
 def table(
@@ -157,10 +136,3 @@ def _line(
 def _escape(character: str) -> str:
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
-
-
-def _body(body: bytes) -> object:
-    try:
-        return body.decode()
-    except UnicodeDecodeError:
-        return {"base64": base64.b64encode(body).decode()}

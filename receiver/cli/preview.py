@@ -8,13 +8,11 @@ import click
 from receiver import clock, internal
 from receiver.cli.common import check_name, looking, settings_of, waits
 from receiver.cli.output import as_json, emit_json, facts, readable
-from receiver.destinations import Parcel, Preview, Previews
+from receiver.destinations import Preview
 from receiver.errors import NotFound, Rejected
-from receiver.models import Delivery, Event, Request, Status, Trigger, event_of
+from receiver.models import Event, Request, event_of
 from receiver.settings import Settings
-
-NO_EVENT = "evt_0000000000000000"
-"""The id of an event that is not stored."""
+from receiver.trial import NO_EVENT, previewed
 
 
 @click.command()
@@ -67,7 +65,7 @@ async def preview(
         event = await _stored(settings, event_id)
     else:
         event = made_up(settings, _source(settings, source), type_, file)
-    found = await previewed(settings, destination, event)
+    found = await previewed(settings.destinations[destination], event)
     if page is not None and not found.html:
         raise click.ClickException(f"what {destination} is sent has no HTML part")
     if page is not None:
@@ -146,48 +144,6 @@ def _alert(event_type: str) -> Event:
     read = internal.reading(body, now)
     ours = internal.SOURCE
     return event_of(ours, ours, request, read, origin="preview", id=NO_EVENT)
-
-
-async def previewed(settings: Settings, name: str, event: Event) -> Preview:
-    """
-    What a destination would be sent about an event that was read.
-
-    Raises:
-        NotFound: destinations of this type cannot show what they send.
-    """
-    from receiver.app import make_destination
-
-    declared = settings.destinations[name]
-    destination = make_destination(declared)
-    try:
-        if not isinstance(destination, Previews):
-            kind = declared.type
-            raise NotFound(f"{name}: a destination of type {kind} has no preview")
-        return await destination.preview(parcel(name, event))
-    finally:
-        await destination.close()
-
-
-def parcel(destination: str, event: Event) -> Parcel:
-    """A first attempt at delivering an event there."""
-    now = clock.now()
-    delivery = Delivery(
-        id="dlv_0000000000000000",
-        event_id=event.id,
-        destination=destination,
-        status=Status.PENDING,
-        attempts=0,
-        created_at=now,
-        due_at=now,
-        settled_at=None,
-        replay_id=None,
-        sent_as=event.id,
-        trigger=Trigger.MANUAL,
-        round_attempts=0,
-        round_started_at=now,
-        progress="",
-    )
-    return Parcel(event, delivery, 1, Trigger.MANUAL, now)
 
 
 def show(found: Preview, page: Path | None = None) -> None:

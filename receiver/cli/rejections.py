@@ -24,16 +24,16 @@ from receiver.cli.output import (
     as_json,
     emit_json,
     facts,
-    plain,
     plural,
     readable,
     table,
 )
 from receiver.cli.writing import writing
 from receiver.models import Rejection
-from receiver.providers.kept import shown_headers, shown_query
+from receiver.providers.kept import shown_headers
 from receiver.providers.senders import Senders
 from receiver.settings import Settings
+from receiver.shown import shown_rejection
 from receiver.stores import Reader
 
 MOST = 10_000
@@ -96,7 +96,8 @@ async def list_(
             source=source, code=code, limit=limit, after=after
         )
     if json_:
-        emit_json([_plain(settings, rejection, body=False) for rejection in found])
+        senders = Senders(settings.sources.values())
+        emit_json([shown_rejection(senders, one, body=False) for one in found])
         return
     table(
         ("ID", "RECEIVED", "SOURCE", "CODE", "BYTES", "WHY"),
@@ -125,7 +126,8 @@ async def show(config: Path | None, rejection_id: str, json_: bool) -> None:
     async with looking(settings) as reader:
         rejection = await reader.rejection(rejection_id)
     if json_:
-        emit_json(_plain(settings, rejection, body=True))
+        senders = Senders(settings.sources.values())
+        emit_json(shown_rejection(senders, rejection, body=True))
         return
     facts(
         [
@@ -221,17 +223,6 @@ def _show_results(
     would = "would be " if dry_run else ""
     parts = [f"{count:,} {would}{word}" for word, count in counted.most_common()]
     click.echo(", ".join(parts))
-
-
-def _plain(
-    settings: Settings, rejection: Rejection, *, body: bool
-) -> dict[str, object]:
-    found: dict[str, object] = plain(rejection)
-    found["headers"] = _headers(settings, rejection)
-    found["query"] = shown_query(rejection.query)
-    if not body:
-        del found["body"]
-    return found
 
 
 def _headers(settings: Settings, rejection: Rejection) -> dict[str, str]:

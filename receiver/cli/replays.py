@@ -1,5 +1,7 @@
 """replay: new deliveries from stored events."""
 
+import asyncio
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any
 
 import click
 
+from receiver import clock
 from receiver.cli.common import (
     CHUNK,
     ask,
@@ -15,16 +18,19 @@ from receiver.cli.common import (
     choose,
     in_bulk,
     looking,
+    moment,
     options,
     rate,
     settings_of,
-    steps,
     waits,
 )
 from receiver.cli.events import event_filter, filters
 from receiver.cli.output import as_json, emit_json, plural
 from receiver.settings import Settings
 from receiver.stores import EventFilter, Reader, StoredEvent
+
+MOST_NAMED = 1_000
+POLL_S = 0.1
 
 
 @click.command()
@@ -72,30 +78,52 @@ async def replay(
     )
     for name in to:
         check_name("destination", name, settings.destinations)
-    wanted = {"to": list(dict.fromkeys(to)), "as_new": as_new, "per_second": per_second}
+    if len(events) > MOST_NAMED:
+        raise click.UsageError(
+            f"at most {MOST_NAMED:,} events can be named; use filters"
+        )
     async with looking(settings) as reader:
         await check_names(reader, settings, source=where.source)
         if dry_run:
             await _would(settings, _stored(reader, events, where), to, json_=json_)
             return
-        found = [stored.event.id async for stored in _stored(reader, events, where)]
-    replay_id, deliveries = None, 0
-    if found:
+        count = len(set(events)) if events else await reader.count_events(where)
+        for event_id in events:
+            await reader.event(event_id)
+    replay: Mapping[str, Any] | None = None
+    if count:
         if not events and not yes:
-            ask(f"replay {plural(len(found), 'event')}?")
-        asked = {"events": len(found), "filter": chosen, **wanted}
-        replay_id, deliveries = await _replay(settings, found, wanted, asked)
+            ask(f"replay {plural(count, 'event')}?")
+        wanted: dict[str, object] = {"to": list(dict.fromkeys(to)), "as_new": as_new}
+        if per_second:
+            wanted["per_second"] = per_second
+        which = (
+            {"events": list(dict.fromkeys(events))}
+            if events
+            else {"where": _where(chosen)}
+        )
+        replay = await _replay(settings, {**wanted, **which}, quiet=json_)
+    _show(replay, json_=json_)
+
+
+def _show(replay: Mapping[str, Any] | None, *, json_: bool) -> None:
+    events, deliveries = (
+        (replay or {}).get("events", 0),
+        (replay or {}).get("deliveries", 0),
+    )
     if json_:
-        answer = {"events": len(found), "deliveries": deliveries, "dry_run": False}
-        emit_json({**answer, "replay": replay_id})
-        return
-    if replay_id is None:
+        answer = {"events": events, "deliveries": deliveries, "dry_run": False}
+        emit_json({**answer, "replay": replay and replay["id"]})
+    elif replay is None:
         click.echo("nothing matched")
-        return
-    count = f"{plural(deliveries, 'delivery')} of {plural(len(found), 'event')}"
-    click.echo(f"{replay_id}: {count}")
-    if not deliveries:
-        click.echo("no route sends them anywhere; say where with --to", err=True)
+    else:
+        count = f"{plural(deliveries, 'delivery')} of {plural(events, 'event')}"
+        cancelled = ", then cancelled" if replay["state"] == "cancelled" else ""
+        click.echo(f"{replay['id']}: {count}{cancelled}")
+        if not deliveries and not cancelled:
+            click.echo("no route sends them anywhere; say where with --to", err=True)
+    if replay and replay["state"] == "cancelled":
+        sys.exit(1)
 
 
 async def _stored(
@@ -145,19 +173,28 @@ async def _would(
 
 
 async def _replay(
-    settings: Settings,
-    events: Sequence[str],
-    wanted: Mapping[str, object],
-    asked: Mapping[str, object],
-) -> tuple[str, int]:
-    """The replay's id, and how many deliveries it made."""
+    settings: Settings, wanted: Mapping[str, object], *, quiet: bool
+) -> Mapping[str, Any]:
+    """The replay, once it is done; who leaves earlier does not stop it."""
     from receiver.cli.writing import writing
 
     async with writing(settings) as writer:
-        replay_id = str((await writer.post("/replays", {"asked": asked}))["id"])
-        due_at, deliveries = None, 0
-        for part in steps("replay", events):
-            body = {**wanted, "events": part, "due_at": due_at}
-            step = await writer.post(f"/replays/{replay_id}/events", body)
-            due_at, deliveries = step["due_at"], deliveries + step["deliveries"]
-    return replay_id, deliveries
+        replay = await writer.post("/replays", wanted)
+        with click.progressbar(
+            length=100,
+            label=f"replay {replay['id']}",
+            file=sys.stderr,
+            hidden=quiet or not sys.stderr.isatty(),
+        ) as bar:
+            while replay["state"] == "running":
+                await asyncio.sleep(POLL_S)
+                replay = await writer.get(f"/replays/{replay['id']}")
+                bar.update(int(replay["progress"] * 100) - bar.pos)
+    return replay
+
+
+def _where(chosen: Mapping[str, str | None]) -> dict[str, str]:
+    """The filters as the API takes them, relative times made absolute."""
+    found = {name.rstrip("_"): value for name, value in chosen.items() if value}
+    times = {name: moment(found[name]) for name in ("since", "until") if name in found}
+    return found | {name: clock.iso(at) for name, at in times.items() if at}

@@ -5,8 +5,7 @@ from fnmatch import fnmatchcase
 from functools import partial
 
 from receiver import clock
-from receiver.cli.preview import parcel
-from receiver.destinations import Preview, Previews
+from receiver.destinations import Preview, Previews, make
 from receiver.errors import Rejected
 from receiver.expressions import context_of
 from receiver.internal import INTERNAL_TYPES, SOURCE
@@ -18,6 +17,7 @@ from receiver.providers.senders import Senders
 from receiver.routing import Router
 from receiver.settings import Route, Settings, Source
 from receiver.settings.fields import suggest
+from receiver.trial import parcel
 
 SUBJECT = "sample"
 
@@ -63,9 +63,7 @@ async def _previews(
     settings: Settings, name: str
 ) -> AsyncIterator[tuple[Event, Preview]]:
     """Every sample that may be routed to a destination, and what it would be sent."""
-    from receiver.app import make_destination
-
-    destination = make_destination(settings.destinations[name])
+    destination = make(settings.destinations[name])
     try:
         if not isinstance(destination, Previews):
             return

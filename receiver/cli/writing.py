@@ -25,21 +25,28 @@ class Writer:
         Raises:
             NotFound, Conflict, StoreError: what the server says.
         """
-        answer = await self._client.post(f"/api/v1{path}", json=body)
-        try:
-            found = cast("Mapping[str, Any]", answer.json())
-        except ValueError:
-            raise ReceiverError(
-                f"the server answered {answer.status_code}; see its log"
-            ) from None
-        if answer.is_success:
-            return found
-        kinds: dict[int, type[ReceiverError]] = {
-            404: NotFound,
-            409: Conflict,
-            503: StoreError,
-        }
-        raise kinds.get(answer.status_code, ReceiverError)(found["error"]["message"])
+        return _found(await self._client.post(f"/api/v1{path}", json=body))
+
+    async def get(self, path: str) -> Mapping[str, Any]:
+        """The same, changing nothing."""
+        return _found(await self._client.get(f"/api/v1{path}"))
+
+
+def _found(answer: httpx.Response) -> Mapping[str, Any]:
+    try:
+        found = cast("Mapping[str, Any]", answer.json())
+    except ValueError:
+        raise ReceiverError(
+            f"the server answered {answer.status_code}; see its log"
+        ) from None
+    if answer.is_success:
+        return found
+    kinds: dict[int, type[ReceiverError]] = {
+        404: NotFound,
+        409: Conflict,
+        503: StoreError,
+    }
+    raise kinds.get(answer.status_code, ReceiverError)(str(found["detail"]))
 
 
 @asynccontextmanager
@@ -61,11 +68,12 @@ async def writing(settings: Settings) -> AsyncGenerator[Writer, None]:
         raise StoreUnusable(message)
     from receiver import logs
     from receiver.app import App  # the whole server, only where none runs
+    from receiver.web.api import control_app
 
     logs.configure("warning")
     app = await App.open(settings)
     try:
-        async with _client(httpx.ASGITransport(app.api.app())) as client:
+        async with _client(httpx.ASGITransport(control_app(app.parts))) as client:
             yield Writer(client)
     finally:
         await app.close()

@@ -122,6 +122,11 @@ TYPES: Mapping[str, DestinationType] = {
 }
 
 
+def make(settings: DestinationSettings) -> Destination:
+    """The destination that these settings declare."""
+    return TYPES[settings.type].make(settings)
+
+
 class LazyTypes(Mapping[str, type[DestinationSettings]]):
     """The settings class of each type, loaded only when a configuration names it."""
 

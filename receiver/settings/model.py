@@ -54,6 +54,21 @@ class Server:
     trusted_proxies: tuple[str, ...] = option(
         (), help="addresses or networks whose X-Forwarded-For is believed"
     )
+    admin_port: int | None = option(
+        None,
+        help="the API, the dashboard and the metrics on a port of their own; 0: a free one",
+        least=0,
+        most=65_535,
+    )
+    admin_host: str = option("127.0.0.1", help="the address the admin port listens on")
+    admin_token: Secret | None = option(
+        None,
+        help="lets its holder use the API and the dashboard; without one both are off",
+        secret=True,
+    )
+    read_tokens: tuple[Secret, ...] = option(
+        (), help="let their holders look, and change nothing", secret=True
+    )
     log_level: Literal["debug", "info", "warning", "error"] = option(
         "info", help="what is logged; at warning there is no line per event"
     )

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from receiver.errors import StoreUnusable
 from receiver.models import (
     Attempt,
+    AuditEntry,
     Claim,
     Decision,
     Delivery,
@@ -23,12 +24,17 @@ from receiver.models import (
     OnDead,
     Pause,
     Rejection,
+    Replay,
+    ReplayStep,
     Scalar,
+    State,
     Status,
     Step,
     Variant,
 )
 from receiver.stores.following import FollowingReader, FollowingStore
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,10 @@ class EventFilter:
     subject: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    key: str | None = None
+    state: State | None = None
+    text: str | None = None
+    """In the body, whatever the case of its ASCII letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +115,21 @@ class DeliveryFilter:
     event_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """
+    Some of what a search finds, the newest first.
+
+    `next` is the id after which to go on; None: that was all.  A search that took too
+    long ends early: then `searched_to` says how far back it looked, and `items` may be
+    fewer than were asked for.
+    """
+
+    items: Sequence[T]
+    next: str | None
+    searched_to: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +198,18 @@ class Reader(FollowingReader, Protocol):
 
     async def count_events(self, where: EventFilter) -> int: ...
 
+    async def search_events(
+        self, where: EventFilter, *, limit: int, after: str | None, longest_s: float
+    ) -> Page[StoredEvent]:
+        """A page that is there within about `longest_s`, however much is stored."""
+        ...
+
+    async def search_deliveries(
+        self, where: DeliveryFilter, *, limit: int, after: str | None, longest_s: float
+    ) -> Page[Delivery]:
+        """The same for deliveries."""
+        ...
+
     async def variants(self, event_id: str) -> Sequence[Variant]: ...
 
     async def delivery(self, delivery_id: str) -> Delivery:
@@ -203,6 +240,22 @@ class Reader(FollowingReader, Protocol):
 
     async def rejection(self, rejection_id: str) -> Rejection:
         """Raises NotFound."""
+        ...
+
+    async def replays(
+        self, *, limit: int, after: str | None = None, running: bool = False
+    ) -> Sequence[Replay]:
+        """The newest first; with `running` only those that are not done."""
+        ...
+
+    async def replay(self, replay_id: str) -> Replay:
+        """Raises NotFound."""
+        ...
+
+    async def audit(
+        self, *, limit: int, after: int | None = None
+    ) -> Sequence[AuditEntry]:
+        """The newest first; `after` is the id of the last one of the page before."""
         ...
 
     async def pauses(self) -> Sequence[Pause]:
@@ -352,8 +405,14 @@ class Store(Reader, FollowingStore, Protocol):
         """Stop pending or dead deliveries for good; returns how many it was."""
         ...
 
-    async def create_replay(self, asked: Mapping[str, object], now: datetime) -> str:
-        """Note what a replay was asked for; returns its id."""
+    async def create_replay(
+        self, asked: Mapping[str, object], now: datetime, *, running: bool = False
+    ) -> str:
+        """Note what a replay was asked for; returns its id.  One that runs has steps."""
+        ...
+
+    async def cancel_replay(self, replay_id: str, now: datetime) -> bool:
+        """Stop a running replay; what it made stays.  False if it was not running."""
         ...
 
     async def add_replayed(
@@ -363,12 +422,21 @@ class Store(Reader, FollowingStore, Protocol):
         *,
         as_new: bool,
         now: datetime,
+        step: ReplayStep | None = None,
     ) -> int:
         """
         New deliveries of stored events: (event id, destination, due at) each.
 
         With `as_new` the receiving side sees a new id; otherwise the event's own.
+        `step` belongs to a running replay, and is kept together with the deliveries;
+        -1: it was cancelled meanwhile, and nothing was added.
         """
+        ...
+
+    async def add_audit(
+        self, who: str, what: str, details: Mapping[str, object], now: datetime
+    ) -> None:
+        """Keep that somebody changed something by hand."""
         ...
 
     async def pause(self, destination: str, reason: str, now: datetime) -> bool:

@@ -4,24 +4,33 @@ The HTTP edge: source paths first, by one look-up; everything else by Starlette.
     POST {source path}   accept a webhook        (hooks)
     /healthz  /readyz    alive; can commit       (health)
     /metrics             Prometheus              (health)
+    /api/v1/...          JSON                    (api)
 
-The JSON API that changes things is a second application (`api`), served only on the
-Unix socket beside the store.
+With an `admin_port` the public one has only the source paths and the probes.
 """
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from receiver.web.api import ERRORS, routes
+from receiver.web.api.access import Who, by_token
+from receiver.web.api.parts import Parts
+from receiver.web.api.problems import render
 from receiver.web.health import Health
 from receiver.web.hooks import Hooks
 
 
-def create_app(hooks: Hooks, health: Health) -> ASGIApp:
+def create_app(hooks: Hooks, health: Health, parts: Parts) -> ASGIApp:
     """What is served on the public port."""
-    rest = Starlette(routes=health.routes(), exception_handlers={HTTPException: refuse})
+    apart = parts.settings.server.admin_port is not None
+    rest = Starlette(
+        routes=health.probes() if apart else _everything(health, parts),
+        exception_handlers={**ERRORS, HTTPException: refuse},
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -34,10 +43,25 @@ def create_app(hooks: Hooks, health: Health) -> ASGIApp:
     return app
 
 
+def create_admin_app(health: Health, parts: Parts) -> ASGIApp:
+    """What is served on the admin port, if there is one."""
+    return Starlette(
+        routes=_everything(health, parts),
+        exception_handlers={**ERRORS, HTTPException: refuse},
+    )
+
+
+def _everything(health: Health, parts: Parts) -> list[Route]:
+    def identify(request: Request) -> Who:
+        return by_token(parts.settings.server, request)
+
+    return [*health.routes(), *routes(parts, identify)]
+
+
 async def refuse(request: Request, error: Exception) -> Response:
     """Starlette's own refusals in the shape of all others."""
-    if not isinstance(error, HTTPException):
-        raise error
+    if not isinstance(error, HTTPException) or request.url.path.startswith("/api/"):
+        return await render(request, error)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
     message = {
         404: f"nothing is at {request.url.path[:200]}; `receiver check` lists the paths"

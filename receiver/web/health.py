@@ -1,7 +1,5 @@
 """Is it alive, can it store, and what has it counted."""
 
-from collections.abc import Awaitable, Callable
-
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -32,13 +30,13 @@ class Health:
         self._problem = ""
         self.stopping = False
 
+    def probes(self) -> list[Route]:
+        """Is it alive, and ready."""
+        return [Route("/healthz", self.alive), Route("/readyz", self.ready)]
+
     def routes(self) -> list[Route]:
-        endpoints: dict[str, Callable[[Request], Awaitable[Response]]] = {
-            "/healthz": self.alive,
-            "/readyz": self.ready,
-            "/metrics": self.metrics,
-        }
-        return [Route(path, endpoint) for path, endpoint in endpoints.items()]
+        """And what has it counted."""
+        return [*self.probes(), Route("/metrics", self.metrics)]
 
     async def alive(self, _: Request) -> Response:
         """The process answers."""

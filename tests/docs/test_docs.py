@@ -17,8 +17,7 @@ from dotenv import dotenv_values
 
 import receiver
 from receiver import clock
-from receiver.app import make_destination
-from receiver.destinations import TYPES, LazyTypes, Previews
+from receiver.destinations import TYPES, LazyTypes, Previews, make
 from receiver.destinations.command import CommandSettings, prepare
 from receiver.expressions import compile_condition
 from receiver.internal import INTERNAL_TYPES
@@ -319,7 +318,7 @@ async def test_the_program_shown_keeps_what_was_sent(
     declared = settings.destinations["archive"]
 
     sent = making.parcel(making.event(data))
-    outcome = await make_destination(declared).send(sent)
+    outcome = await make(declared).send(sent)
 
     assert (outcome.status_code, outcome.permanent) == (code, not kept)
     files = list((tmp_path / "videos").glob("*")) if kept else []

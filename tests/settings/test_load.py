@@ -86,7 +86,7 @@ UNMEETABLE = [
 WRONG = [
     ("[serve]", "serve", "unknown table", 'did you mean "server"?'),
     ("[server]\nprot = 1", "server.prot", "unknown key", 'did you mean "port"?'),
-    ("[server]\nxyz = 1", "server.xyz", "unknown key", "known: body_timeout"),
+    ("[server]\nxyz = 1", "server.xyz", "unknown key", "known: admin_host"),
     ("server = 1", "server", "expected a table, found a number", ""),
     ("[server]\nport = []", "server.port", "expected a whole number", ""),
     ('[server]\nport = "80a"', "server.port", "expected a whole number", ""),

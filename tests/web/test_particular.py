@@ -49,7 +49,7 @@ async def app(tmp_path, monkeypatch) -> AsyncIterator[App]:
 @pytest.fixture
 async def url(app: App) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(_public(app))
+        server = _Server(_public(app, app.web))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await server.ready.wait()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"

@@ -9,6 +9,7 @@ import pytest
 from receiver import clock
 from receiver.app import App
 from receiver.settings import Server, Settings, StoreSettings
+from receiver.web.api import control_app
 from tests.dispatching import to
 
 
@@ -27,7 +28,7 @@ async def test_what_is_paused_just_before_it_is_resumed_is_resumed(
         return await write(name, now)
 
     monkeypatch.setattr(app.store, "resume", resume)
-    transport = httpx.ASGITransport(app.api.app(), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(control_app(app.parts), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://app") as client:
         answer = await client.post("/api/v1/destinations/app/resume", json={})
     await app.close()

@@ -28,6 +28,7 @@ from receiver.models import (
     Event,
     OnDead,
     Rejection,
+    ReplayStep,
     Scalar,
     Status,
     Step,
@@ -36,7 +37,15 @@ from receiver.models import (
 from receiver.offload import beside
 from receiver.stores import Added, Claimed, Queue, Taker
 from receiver.stores.following import Change
-from receiver.stores.sqlite import following, lines, reads, subjects, writes
+from receiver.stores.sqlite import (
+    audit,
+    following,
+    lines,
+    reads,
+    replays,
+    subjects,
+    writes,
+)
 from receiver.stores.sqlite.bodies import Packed, body_hash, pack
 from receiver.stores.sqlite.claims import RecentEvents
 from receiver.stores.sqlite.due import DueNow
@@ -366,10 +375,23 @@ class SqliteStore(SqliteReader):
             raise NotFound(f"there is no delivery {missing}")
         return len(changed.rows)
 
-    async def create_replay(self, asked: Mapping[str, object], now: datetime) -> str:
+    async def create_replay(
+        self, asked: Mapping[str, object], now: datetime, *, running: bool = False
+    ) -> str:
         number = self._ids.take(now)
-        await self._write(writes.add_replays, (number, to_ms(now), to_json(asked)))
+        item = (number, to_ms(now), to_json(asked), running)
+        await self._write(replays.add_replays, item)
         return ids.public("rpl", number)
+
+    async def cancel_replay(self, replay_id: str, now: datetime) -> bool:
+        item = (to_ms(now), ids.number("rpl", replay_id))
+        cancelled: bool = await self._write(replays.cancel, item)
+        return cancelled
+
+    async def add_audit(
+        self, who: str, what: str, details: Mapping[str, object], now: datetime
+    ) -> None:
+        await self._write(audit.add, (to_ms(now), who, what, to_json(details)))
 
     async def add_replayed(
         self,
@@ -378,27 +400,31 @@ class SqliteStore(SqliteReader):
         *,
         as_new: bool,
         now: datetime,
+        step: ReplayStep | None = None,
     ) -> int:
-        if not wanted:
+        if not wanted and step is None:
             return 0
         await self._know_names(*{destination for _, destination, _ in wanted})
         events = {ids.number("evt", event) for event, _, _ in wanted}
         about = await reads.about(self._reader, sorted(events))
         first = self._ids.take(now, len(wanted))
-        rows: list[writes.Replayed] = []
+        rows: list[replays.Replayed] = []
         for i, (event_id, name, due) in enumerate(wanted):
             event, to = ids.number("evt", event_id), self._names.numbers[name]
             source, subject = about[event]
             in_line = to in self._due_now.ordered
             line = lines.line_of(source, subject) | lines.BY_HAND if in_line else None
-            rows.append(writes.Replayed(first + i, event, to, source, to_ms(due), line))
+            rows.append(
+                replays.Replayed(first + i, event, to, source, to_ms(due), line)
+            )
 
-        def then(_added: int) -> None:
-            for row in rows:
+        def then(added: int) -> None:
+            for row in rows[: max(added, 0)]:
                 self._count(row.destination, 1)
 
-        item = writes.NewReplayed(ids.number("rpl", replay_id), as_new, rows)
-        added: int = await self._write(writes.add_replayed, item, len(rows) * 64, then)
+        reached = None if step is None else replays.reached(step, now)
+        item = replays.NewReplayed(ids.number("rpl", replay_id), as_new, rows, reached)
+        added: int = await self._write(replays.add_replayed, item, len(rows) * 64, then)
         return added
 
     async def pause(self, destination: str, reason: str, now: datetime) -> bool:

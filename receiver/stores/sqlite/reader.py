@@ -11,17 +11,33 @@ from typing import Any
 import aiosqlite
 
 from receiver.errors import StoreUnusable
-from receiver.models import Attempt, Delivery, Pause, Rejection, Variant
+from receiver.models import (
+    Attempt,
+    AuditEntry,
+    Delivery,
+    Pause,
+    Rejection,
+    Replay,
+    Variant,
+)
 from receiver.stores import (
     DeliveryFilter,
     EventFilter,
+    Page,
     Queue,
     StoredEvent,
     Tally,
     Totals,
 )
 from receiver.stores.following import Known, Name, Stretch
-from receiver.stores.sqlite import following, reads, subjects
+from receiver.stores.sqlite import (
+    audit,
+    following,
+    reads,
+    replays,
+    searching,
+    subjects,
+)
 from receiver.stores.sqlite.errors import translated
 from receiver.stores.sqlite.migrate import check, migrations
 from receiver.stores.sqlite.names import Names
@@ -119,6 +135,22 @@ class SqliteReader:
         async with translated():
             return await reads.count_events(self._reader, where)
 
+    async def search_events(
+        self, where: EventFilter, *, limit: int, after: str | None, longest_s: float
+    ) -> Page[StoredEvent]:
+        async with translated():
+            return await searching.events(
+                self._reader, self._known, where, limit, after, longest_s
+            )
+
+    async def search_deliveries(
+        self, where: DeliveryFilter, *, limit: int, after: str | None, longest_s: float
+    ) -> Page[Delivery]:
+        async with translated():
+            return await searching.deliveries(
+                self._reader, self._known, where, limit, after, longest_s
+            )
+
     async def variants(self, event_id: str) -> Sequence[Variant]:
         async with translated():
             return await reads.variants(self._reader, event_id)
@@ -158,6 +190,22 @@ class SqliteReader:
     async def rejection(self, rejection_id: str) -> Rejection:
         async with translated():
             return await reads.rejection(self._reader, rejection_id)
+
+    async def replays(
+        self, *, limit: int, after: str | None = None, running: bool = False
+    ) -> Sequence[Replay]:
+        async with translated():
+            return await replays.replays(self._reader, limit, after, running=running)
+
+    async def replay(self, replay_id: str) -> Replay:
+        async with translated():
+            return await replays.replay(self._reader, replay_id)
+
+    async def audit(
+        self, *, limit: int, after: int | None = None
+    ) -> Sequence[AuditEntry]:
+        async with translated():
+            return await audit.entries(self._reader, limit, after)
 
     async def pauses(self) -> Sequence[Pause]:
         async with translated():

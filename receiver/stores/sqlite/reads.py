@@ -5,6 +5,7 @@ Each function is given a connection that never writes and the names it needs; in
 mode readers see the last commit and hold nobody up.
 """
 
+import re
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from receiver.stores.sqlite.names import Names
 from receiver.stores.sqlite.rows import (
     DELIVERY_COLUMNS,
     EVENT_COLUMNS,
+    STATE_NUMBERS,
     STATUS_NUMBERS,
     STATUSES,
     attempt_from_row,
@@ -54,6 +56,8 @@ read: another process may have added a row and its name meanwhile.
 
 UNREADABLE = (ValueError, LookupError, OverflowError, zlib.error)
 """What reading a damaged row raises; it must not hide the others."""
+
+_LIKE, _ESCAPED = re.compile(r"([%_\\])"), r"\\\1"
 
 Conditions = list[tuple[str, tuple[Any, ...]]]
 
@@ -90,7 +94,7 @@ async def events(
     after: str | None,
     newest_first: bool,
 ) -> list[StoredEvent]:
-    conditions = _event_conditions(where)
+    conditions = event_conditions(where)
     if after is not None:
         compare = "<" if newest_first else ">"
         conditions.append((f"e.id {compare} ?", (ids.number("evt", after),)))
@@ -105,11 +109,11 @@ async def events(
 
 
 async def count_events(db: aiosqlite.Connection, where: EventFilter) -> int:
-    clause, values = where_sql(_event_conditions(where))
+    clause, values = where_sql(event_conditions(where))
     return await _number(db, f"SELECT count(*) FROM events e {clause}", values)
 
 
-def _event_conditions(where: EventFilter) -> Conditions:
+def event_conditions(where: EventFilter) -> Conditions:
     conditions: Conditions = []
     if where.source is not None:
         sql = "e.source_id IN (SELECT id FROM names WHERE name = ?)"
@@ -119,6 +123,14 @@ def _event_conditions(where: EventFilter) -> Conditions:
         conditions.append((sql, (where.type,)))
     if where.subject is not None:
         conditions.append(("e.subject = ?", (where.subject,)))
+    if where.key is not None:
+        conditions.append(("e.key = ?", (where.key,)))
+    if where.state is not None:
+        conditions.append(("e.state = ?", (STATE_NUMBERS[where.state],)))
+    if where.text is not None:
+        # A compressed body cannot be looked into here: whoever reads the rows does.
+        sql = "(e.codec > 0 OR CAST(e.body AS TEXT) LIKE ? ESCAPE '\\')"
+        conditions.append((sql, (f"%{_LIKE.sub(_ESCAPED, where.text)}%",)))
     return conditions + time_conditions("e.id", where.since, where.until)
 
 
@@ -186,6 +198,22 @@ async def deliveries(
     after: str | None,
     newest_first: bool,
 ) -> list[Delivery]:
+    conditions = delivery_conditions(where)
+    if after is not None:
+        compare = "<" if newest_first else ">"
+        conditions.append((f"d.id {compare} ?", (ids.number("dlv", after),)))
+    clause, values = where_sql(conditions)
+    order = "DESC" if newest_first else "ASC"
+    rows = await db.execute_fetchall(
+        f"SELECT {DELIVERY_COLUMNS} FROM deliveries d {clause}"
+        f" ORDER BY d.id {order} LIMIT ?",
+        (*values, limit),
+    )
+    names = await known()
+    return [delivery_from_row(row, names.names) for row in rows]
+
+
+def delivery_conditions(where: DeliveryFilter) -> Conditions:
     conditions = time_conditions("d.id", where.since, where.until)
     if where.status is not None:  # written out, so that partial indexes apply
         conditions.append((f"d.status = {STATUS_NUMBERS[where.status]}", ()))
@@ -200,18 +228,20 @@ async def deliveries(
             " FROM deliveries WHERE event_id = ?1 AND replay_id IS NOT NULL)"
         )
         conditions.append((sql.replace("?1", str(number)), ()))
-    if after is not None:
-        compare = "<" if newest_first else ">"
-        conditions.append((f"d.id {compare} ?", (ids.number("dlv", after),)))
-    clause, values = where_sql(conditions)
-    order = "DESC" if newest_first else "ASC"
+    return conditions
+
+
+async def deliveries_by_number(
+    db: aiosqlite.Connection, known: Known, numbers: Sequence[int]
+) -> list[Delivery]:
+    """In the order of the numbers; those that are gone are left out."""
+    marks = ", ".join("?" * len(numbers))
     rows = await db.execute_fetchall(
-        f"SELECT {DELIVERY_COLUMNS} FROM deliveries d {clause}"
-        f" ORDER BY d.id {order} LIMIT ?",
-        (*values, limit),
+        f"SELECT {DELIVERY_COLUMNS} FROM deliveries d WHERE d.id IN ({marks})", numbers
     )
     names = await known()
-    return [delivery_from_row(row, names.names) for row in rows]
+    found = {row[0]: delivery_from_row(row, names.names) for row in rows}
+    return [found[number] for number in numbers if number in found]
 
 
 async def attempts(db: aiosqlite.Connection, delivery_id: str) -> list[Attempt]:

@@ -30,10 +30,6 @@ _INSERT_DELIVERY = (
     "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, 0, ?4, 0, NULL, 0, NULL, NULL, NULL,"
     f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
 )
-_INSERT_REPLAYED = (
-    "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, 0, ?4, 0, NULL, 0, NULL, ?6, ?7,"
-    f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,26 +44,6 @@ class NewEvent:
     body_hash: bytes
     row: tuple[Any, ...]
     deliveries: Sequence[tuple[int, int, int, int, int | None]]
-
-
-class Replayed(NamedTuple):
-    """A new delivery of a stored event."""
-
-    id: int
-    event: int
-    destination: int
-    source: int
-    due_at: int
-    line: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class NewReplayed:
-    """New deliveries of one replay."""
-
-    replay: int
-    as_new: bool
-    rows: Sequence[Replayed]
 
 
 class Standing(NamedTuple):
@@ -246,40 +222,6 @@ def _changeable(
     if missing:
         return [], missing
     return [row for row in found if row.status in (0, 2)], []
-
-
-def add_replays(
-    connection: sqlite3.Connection, items: Sequence[tuple[int, int, str]]
-) -> Sequence[None]:
-    connection.executemany("INSERT INTO replays VALUES (?, ?, ?)", items)
-    return [None] * len(items)
-
-
-def add_replayed(
-    connection: sqlite3.Connection, items: Sequence[NewReplayed]
-) -> Sequence[int]:
-    for item in items:
-        connection.executemany(
-            _INSERT_REPLAYED,
-            [
-                (
-                    row.id,
-                    row.event,
-                    row.destination,
-                    row.due_at,
-                    row.line,
-                    item.replay,
-                    row.id if item.as_new else None,
-                )
-                for row in item.rows
-            ],
-        )
-        connection.executemany(
-            "INSERT INTO replayed VALUES (?, ?, ?, 1)"
-            " ON CONFLICT DO UPDATE SET deliveries = deliveries + 1",
-            [(item.replay, row.source, row.destination) for row in item.rows],
-        )
-    return [len(item.rows) for item in items]
 
 
 def pause(

@@ -1,0 +1,210 @@
+"""
+Replays that go on by themselves: a step, its deliveries and how far it came, again.
+
+Each running replay has a task.  A step is small, so that webhooks and deliveries get
+their turn between two; after a restart every replay goes on where it was.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from receiver import clock, ids, logs
+from receiver.delivery import ReadEvent
+from receiver.errors import Conflict, NotFound, StoreError
+from receiver.models import Replay, ReplayStep, State
+from receiver.replay import targets
+from receiver.routing import Router
+from receiver.settings import Settings
+from receiver.stores import EventFilter, Store, StoredEvent
+
+STEP = 50
+"""Events a step goes through."""
+
+TROUBLE_S = 5.0
+"""How long a replay waits when the store cannot be written."""
+
+Wake = Callable[[Iterable[str]], None]
+
+
+class Replayer:
+    """Runs the replays there are; `wake` is told who has new work."""
+
+    def __init__(
+        self, settings: Settings, store: Store, read: ReadEvent, wake: Wake
+    ) -> None:
+        self._store = store
+        self._read = read
+        self._wake = wake
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Steps to come go by these routes."""
+        self._router = Router(settings.routes)
+
+    async def start(self) -> None:
+        """Go on with what was running when the process ended."""
+        for replay in await self._store.replays(limit=1_000, running=True):
+            self._run(replay)
+
+    async def stop(self) -> None:
+        """Between two steps; what is left goes on after the next start."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def create(self, asked: Mapping[str, Any]) -> Replay:
+        """
+        Begin a replay: `events` (ids) or `where` (fields of a filter), `to`, `as_new`,
+        `per_second`.
+
+        Raises:
+            NotFound: there is no event of an id.
+        """
+        for event_id in asked.get("events") or ():
+            await self._store.event(event_id)
+        first = await self._store.events(
+            EventFilter(), limit=1, after=None, newest_first=False
+        )
+        if first:
+            asked = {**asked, "first_at": clock.iso(first[0].event.received_at)}
+        replay_id = await self._store.create_replay(asked, clock.now(), running=True)
+        replay = await self._store.replay(replay_id)
+        self._run(replay)
+        return replay
+
+    async def ended(self, replay_id: str) -> Replay:
+        """The replay once it has come to its end."""
+        task = self._tasks.get(replay_id)
+        if task is not None:
+            await asyncio.wait([task])
+        return await self._store.replay(replay_id)
+
+    async def cancel(self, replay_id: str) -> Replay:
+        """
+        Make no more deliveries; those that were made stay.
+
+        Raises:
+            Conflict: it is not running.
+        """
+        if not await self._store.cancel_replay(replay_id, clock.now()):
+            state = (await self._store.replay(replay_id)).state
+            raise Conflict(f"{replay_id} is {state} already")
+        return await self._store.replay(replay_id)
+
+    def _run(self, replay: Replay) -> None:
+        task = asyncio.create_task(self._steps(replay), name=f"replay-{replay.id}")
+        self._tasks[replay.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(replay.id, None))
+
+    async def _steps(self, replay: Replay) -> None:
+        log = logs.get()
+        after, due_at = replay.reached, replay.due_at or clock.now()
+        going = True
+        while going:
+            try:
+                found = await self._next(replay, after)
+                going = bool(found)
+                wanted, next_due = await self._wanted(replay, found, due_at)
+                step = ReplayStep(
+                    found[-1].event.id if found else after or ids.public("evt", 0),
+                    len(found),
+                    _progress(replay, found, done=not going),
+                    next_due,
+                    not going,
+                )
+                added = await self._store.add_replayed(
+                    replay.id,
+                    wanted,
+                    as_new=replay.asked.get("as_new") is True,
+                    now=clock.now(),
+                    step=step,
+                )
+            except StoreError as error:
+                log.warning("replay.waiting", replay=replay.id, error=str(error))
+                await asyncio.sleep(TROUBLE_S)
+                going = True
+                continue
+            if added < 0:
+                break
+            after, due_at = step.reached, next_due
+            self._wake({name for _, name, _ in wanted})
+        ended = await self._store.replay(replay.id)
+        log.info(
+            "replay.ended",
+            replay=replay.id,
+            state=ended.state,
+            events=ended.events,
+            count=ended.deliveries,
+        )
+
+    async def _next(self, replay: Replay, after: str | None) -> Sequence[StoredEvent]:
+        """The events of the next step, in the order in which they came."""
+        named = replay.asked.get("events")
+        if named is not None:
+            left = sorted(one for one in set(named) if after is None or one > after)
+            found: list[StoredEvent] = []
+            for event_id in left:
+                with suppress(NotFound):  # it was pruned meanwhile
+                    found.append(await self._store.event(event_id))
+                if len(found) == STEP:
+                    break
+            return found
+        where = filter_of(replay.asked.get("where") or {}, until=replay.created_at)
+        return await self._store.events(
+            where, limit=STEP, after=after, newest_first=False
+        )
+
+    async def _wanted(
+        self, replay: Replay, found: Sequence[StoredEvent], due_at: datetime
+    ) -> tuple[list[tuple[str, str, datetime]], datetime]:
+        rate = replay.asked.get("per_second")
+        gap = timedelta(seconds=1 / rate) if rate else timedelta()
+        named = tuple(dict.fromkeys(replay.asked.get("to") or ()))
+        wanted: list[tuple[str, str, datetime]] = []
+        for stored in found:
+            for name in named or await targets(self._router, self._read, stored):
+                wanted.append((stored.event.id, name, due_at))
+                due_at += gap
+        return wanted, due_at
+
+
+def filter_of(asked: Mapping[str, Any], *, until: datetime) -> EventFilter:
+    """The filter as it was kept; what came after `until` is left out."""
+    times = {
+        name: datetime.fromisoformat(asked[name]) if asked.get(name) else None
+        for name in ("since", "until")
+    }
+    return EventFilter(
+        source=asked.get("source"),
+        type=asked.get("type"),
+        subject=asked.get("subject"),
+        since=times["since"],
+        until=min(times["until"] or until, until),
+        key=asked.get("key"),
+        state=State(asked["state"]) if asked.get("state") else None,
+        text=asked.get("text"),
+    )
+
+
+def _progress(replay: Replay, found: Sequence[StoredEvent], *, done: bool) -> float:
+    """How much of the time that was asked for has been gone through."""
+    if done or not found:
+        return 1.0 if done else 0.0
+    named = replay.asked.get("events")
+    if named:
+        last = found[-1].event.id
+        before = [one for one in named if one <= last]
+        return len(before) / len(named)
+    where = replay.asked.get("where") or {}
+    end = replay.created_at.timestamp()
+    if where.get("until"):
+        end = min(end, datetime.fromisoformat(where["until"]).timestamp())
+    first = where.get("since") or replay.asked.get("first_at")
+    begin = datetime.fromisoformat(first).timestamp() if first else end
+    at = found[-1].event.received_at.timestamp()
+    return min(max((at - begin) / (end - begin), 0.0), 1.0) if end > begin else 0.0

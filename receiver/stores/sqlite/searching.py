@@ -1,0 +1,200 @@
+"""
+Pages of what is stored, there in a moment however much that is.
+
+What an index leads to is looked up.  Anything else is searched backwards in steps until
+the page is full or the time is up; then the page says how far back it has looked, and
+whoever asked may go on from there.  An index for every question would be paid for by
+each webhook that comes.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import blake2b
+
+import aiosqlite
+
+from receiver import clock, ids
+from receiver.models import Delivery
+from receiver.stores import DeliveryFilter, EventFilter, Page, StoredEvent
+from receiver.stores.sqlite import reads
+from receiver.stores.sqlite.reads import Known
+from receiver.stores.sqlite.rows import STATUS_NUMBERS
+
+EVENTS_A_STEP = 1_000
+DELIVERIES_A_STEP = 10_000
+FEW = 5_000
+"""So many deliveries in one state are fetched from its index and sorted."""
+
+Step = Callable[[int], Awaitable[tuple[Sequence[int], int | None]]]
+"""From below an id: what it found, and the last id it looked at (None: the end)."""
+
+
+async def events(
+    db: aiosqlite.Connection,
+    known: Known,
+    where: EventFilter,
+    limit: int,
+    after: str | None,
+    longest_s: float,
+) -> Page[StoredEvent]:
+    """The newest first."""
+    below = ids.number("evt", after) if after is not None else ids.LARGEST
+    floor, top = _bounds(where)
+    conditions = reads.event_conditions(replace(where, since=None, until=None))
+    if where.key is not None:
+        numbers = await _by_key(db, where.key, where.source)
+        marks = ", ".join("?" * len(numbers))
+        conditions.append((f"e.id IN ({marks})", tuple(numbers)))
+    clause, values = reads.where_sql([*conditions, ("1", ())])
+    condition = clause.removeprefix("WHERE ")
+    if where.key is not None or (where.subject is not None and where.text is None):
+        rows = await db.execute_fetchall(
+            f"SELECT e.id FROM events e WHERE {condition} AND e.id < ? AND e.id >= ?"
+            " ORDER BY e.id DESC LIMIT ?",
+            (*values, min(below, top), floor, limit + 1),
+        )
+        looked_up = [row[0] for row in rows]
+        items = await _matching(db, known, where, looked_up[:limit])
+        last = looked_up[limit - 1] if len(looked_up) > limit else None
+        return Page(items, _id("evt", last))
+
+    async def step(from_id: int) -> tuple[Sequence[int], int | None]:
+        rows = await db.execute_fetchall(
+            f"SELECT e.id, {condition} FROM events e WHERE e.id < ? AND e.id >= ?"
+            " ORDER BY e.id DESC LIMIT ?",
+            (*values, from_id, floor, EVENTS_A_STEP),
+        )
+        return _split([(row[0], row[1]) for row in rows], EVENTS_A_STEP)
+
+    numbers, last = await _search(step, min(below, top), limit, longest_s)
+    items = await _matching(db, known, where, numbers)
+    return Page(items, _id("evt", last), _time(last, len(numbers), limit))
+
+
+async def deliveries(
+    db: aiosqlite.Connection,
+    known: Known,
+    where: DeliveryFilter,
+    limit: int,
+    after: str | None,
+    longest_s: float,
+) -> Page[Delivery]:
+    """The newest first."""
+    below = ids.number("dlv", after) if after is not None else ids.LARGEST
+    conditions = reads.delivery_conditions(replace(where, since=None, until=None))
+    clause, values = reads.where_sql([*conditions, ("1", ())])
+    condition = clause.removeprefix("WHERE ")
+    floor, top = _bounds(where)
+    index = _index(where)
+    numbers: Sequence[int] | None = None
+    last: int | None = None
+    if where.event_id is not None or index is not None:
+        numbers = await _few(db, index or "", condition, values)
+    if numbers is not None:
+        fitting = sorted(n for n in numbers if floor <= n < min(below, top))[::-1]
+        last = fitting[limit - 1] if len(fitting) > limit else None
+        numbers = fitting[:limit]
+    else:
+
+        async def step(from_id: int) -> tuple[Sequence[int], int | None]:
+            rows = await db.execute_fetchall(
+                f"SELECT d.id, {condition} FROM deliveries d WHERE d.id < ?"
+                " AND d.id >= ? ORDER BY d.id DESC LIMIT ?",
+                (*values, from_id, floor, DELIVERIES_A_STEP),
+            )
+            return _split([(row[0], row[1]) for row in rows], DELIVERIES_A_STEP)
+
+        numbers, last = await _search(step, min(below, top), limit, longest_s)
+    items = await reads.deliveries_by_number(db, known, numbers)
+    return Page(items, _id("dlv", last), _time(last, len(numbers), limit))
+
+
+async def _search(
+    step: Step, below: int, limit: int, longest_s: float
+) -> tuple[list[int], int | None]:
+    """Up to `limit` ids, and after which to go on (None: there is no more)."""
+    started = clock.monotonic()
+    found: list[int] = []
+    last: int | None = below
+    while last is not None:
+        some, last = await step(last)
+        found += some
+        if len(found) > limit or (len(found) == limit and last is not None):
+            return found[:limit], found[limit - 1]
+        if clock.monotonic() - started > longest_s:
+            break
+    return found, last
+
+
+def _split(
+    rows: Sequence[tuple[int, int]], step: int
+) -> tuple[Sequence[int], int | None]:
+    last = rows[-1][0] if len(rows) == step else None
+    return [number for number, matches in rows if matches], last
+
+
+async def _few(
+    db: aiosqlite.Connection, index: str, condition: str, values: Sequence[object]
+) -> list[int] | None:
+    """All of them, if they are few."""
+    rows = await db.execute_fetchall(
+        f"SELECT d.id FROM deliveries d {index} WHERE {condition} LIMIT ?",
+        (*values, FEW + 1),
+    )
+    found = [row[0] for row in rows]
+    return found if len(found) <= FEW else None
+
+
+def _index(where: DeliveryFilter) -> str | None:
+    """The index of those that are not done, where the filter asks for them."""
+    if where.event_id is not None or where.status is None:
+        return None
+    names = {0: "deliveries_due", 2: "deliveries_dead"}
+    name = names.get(STATUS_NUMBERS[where.status])
+    return name and f"INDEXED BY {name}"
+
+
+async def _by_key(db: aiosqlite.Connection, key: str, source: str | None) -> list[int]:
+    """The events a key made, one for each source at most; the newest first."""
+    if source is None:
+        rows = await db.execute_fetchall("SELECT name FROM names")
+        sources = [row[0] for row in rows]
+    else:
+        sources = [source]
+    found: list[int] = []
+    for name in sources:
+        text = f"{name}\0{key}".encode(errors="surrogatepass")
+        hashed = blake2b(text, digest_size=16).digest()
+        rows = await db.execute_fetchall(
+            "SELECT event_id FROM event_keys WHERE hash = ?", (hashed,)
+        )
+        found += [row[0] for row in rows]
+    return sorted(found, reverse=True)
+
+
+async def _matching(
+    db: aiosqlite.Connection, known: Known, where: EventFilter, numbers: Sequence[int]
+) -> list[StoredEvent]:
+    """These events as far as they are still there and the filter lets them through."""
+    found = await reads.events_by_number(db, known, numbers)
+    events = [found[number] for number in numbers if number in found]
+    if where.text is None:
+        return events
+    text = where.text.lower().encode(errors="surrogatepass")
+    return [stored for stored in events if text in stored.event.body.lower()]
+
+
+def _bounds(where: EventFilter | DeliveryFilter) -> tuple[int, int]:
+    """The least id there may be, and the one that all are below."""
+    least = ids.floor(where.since) if where.since is not None else 0
+    return least, ids.floor(where.until) if where.until is not None else ids.LARGEST
+
+
+def _id(kind: ids.Kind, number: int | None) -> str | None:
+    return None if number is None else ids.public(kind, number)
+
+
+def _time(last: int | None, found: int, limit: int) -> datetime | None:
+    """How far back was looked, where the page is not full for want of time."""
+    return ids.made_at(last) if last is not None and found < limit else None

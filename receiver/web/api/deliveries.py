@@ -1,0 +1,143 @@
+"""Deliveries: found, shown with their attempts, tried again, given up, moved."""
+
+from receiver import clock, replay
+from receiver.models import Status
+from receiver.moments import moment
+from receiver.stores import DeliveryFilter
+from receiver.web.api.events import LONGEST_S
+from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.problems import Problem
+from receiver.web.api.schemas import (
+    COUNT,
+    DELIVERY,
+    EVENT,
+    LIMIT,
+    NAME,
+    REPLAY,
+    WHEN,
+    asked,
+    ids,
+    many,
+    one_of,
+    page,
+    record,
+    ref,
+)
+
+_CHANGED = record(changed=COUNT)
+
+
+async def list_deliveries(call: Call) -> object:
+    given, now = call.query, clock.now()
+    try:
+        since, until = (
+            moment(given[name], now) if name in given else None
+            for name in ("since", "until")
+        )
+    except ValueError as error:
+        raise Problem(400, "invalid_parameter", str(error)) from None
+    where = DeliveryFilter(
+        Status(given["status"]) if "status" in given else None,
+        given.get("destination"),
+        given.get("event"),
+        since,
+        until,
+    )
+    return await call.parts.reader.search_deliveries(
+        where, limit=given["limit"], after=given.get("after"), longest_s=LONGEST_S
+    )
+
+
+async def show_delivery(call: Call) -> object:
+    reader, delivery_id = call.parts.reader, call.path["id"]
+    delivery = await reader.delivery(delivery_id)
+    attempts = await reader.attempts(delivery_id)
+    return {"delivery": delivery, "attempts": attempts}
+
+
+async def retry_deliveries(call: Call) -> object:
+    parts, wanted = call.parts, call.body["ids"]
+    changed = await parts.store.retry(wanted, clock.now())
+    parts.dispatcher.retried(parts.settings.destinations)
+    return _changed("deliveries.retried", changed, len(wanted))
+
+
+async def cancel_deliveries(call: Call) -> object:
+    parts, wanted = call.parts, call.body["ids"]
+    changed = await parts.store.cancel(wanted, clock.now())
+    parts.dispatcher.wake(parts.settings.destinations)  # others may have the turn
+    return _changed("deliveries.cancelled", changed, len(wanted))
+
+
+async def move_deliveries(call: Call) -> object:
+    parts, wanted = call.parts, call.body["ids"]
+    to = parts.destination(call.body["to"])
+    now = clock.now()
+    replay_id = call.body.get("replay") or await parts.store.create_replay(
+        {"move": len(wanted), "to": to}, now
+    )
+    changed = await replay.move(parts.store, replay_id, wanted, to, now)
+    parts.dispatcher.wake(parts.settings.destinations)
+    what = "deliveries.moved" if changed else ""
+    details = {"count": changed, "asked": len(wanted), "to": to, "replay": replay_id}
+    return Done({"changed": changed, "replay": replay_id}, what, details)
+
+
+def _changed(what: str, changed: int, wanted: int) -> Done:
+    details = {"count": changed, "asked": wanted}
+    return Done({"changed": changed}, what if changed else "", details)
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/deliveries",
+        list_deliveries,
+        "Deliveries, the newest first.",
+        page("Delivery"),
+        query={
+            "status": one_of(Status),
+            "destination": NAME,
+            "event": EVENT,
+            "since": WHEN,
+            "until": WHEN,
+            "limit": LIMIT,
+            "after": DELIVERY,
+        },
+    ),
+    Operation(
+        "GET",
+        "/deliveries/{id}",
+        show_delivery,
+        "One delivery with every attempt, and what was answered.",
+        record(delivery=ref("Delivery"), attempts=many(ref("Attempt"))),
+        refusals=(404,),
+    ),
+    Operation(
+        "POST",
+        "/deliveries/retry",
+        retry_deliveries,
+        "A new round of attempts for those that are pending or dead.",
+        _CHANGED,
+        body=asked("ids", ids=ids(DELIVERY)),
+        refusals=(404,),
+    ),
+    Operation(
+        "POST",
+        "/deliveries/cancel",
+        cancel_deliveries,
+        "Never try those again that are pending or dead.",
+        _CHANGED,
+        body=asked("ids", ids=ids(DELIVERY)),
+        refusals=(404,),
+    ),
+    Operation(
+        "POST",
+        "/deliveries/move",
+        move_deliveries,
+        "Send what is pending or dead elsewhere: a replay there, then a cancel here.",
+        record(changed=COUNT, replay=REPLAY),
+        body=asked("ids", "to", ids=ids(DELIVERY), to=NAME, replay=REPLAY),
+        refusals=(404, 409),
+    ),
+)

@@ -1,0 +1,92 @@
+"""How it is doing as a whole, and who changed what."""
+
+import os
+
+import receiver
+from receiver import clock
+from receiver.ledger import Ledger
+from receiver.web.api.destinations import standings_now
+from receiver.web.api.operation import Call, Operation
+from receiver.web.api.schemas import (
+    COUNT,
+    LIMIT,
+    TEXT,
+    TIME,
+    YES_OR_NO,
+    many,
+    maybe,
+    record,
+    ref,
+)
+
+
+async def show_status(call: Call) -> object:
+    parts = call.parts
+    held_back = {
+        name: {"by": held.by, "why": held.why, "until": clock.iso(held.until)}
+        for name, held in parts.dispatcher.held_back().items()
+    }
+    ledger = None
+    if call.query["ledger"]:
+        found = Ledger(await parts.reader.ledger(), await parts.reader.totals())
+        ledger = {
+            "difference": found.difference,
+            "tallies": [
+                {
+                    "source": tally.source,
+                    "destination": tally.destination,
+                    "decided": tally.decided,
+                    "by_status": tally.by_status,
+                    "difference": tally.difference,
+                }
+                for tally in found.tallies
+            ],
+        }
+    return {
+        "version": receiver.__version__,
+        "pid": os.getpid(),
+        "now": clock.now(),
+        "held_back": held_back,
+        "queues": [standing.queue for standing in await standings_now(parts)],
+        "ledger": ledger,
+    }
+
+
+async def list_audit(call: Call) -> object:
+    limit = call.query["limit"]
+    found = await call.parts.reader.audit(
+        limit=limit + 1, after=call.query.get("after")
+    )
+    more = found[limit - 1].id if len(found) > limit else None
+    return {"items": found[:limit], "next": more}
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/status",
+        show_status,
+        "What runs, what waits; with `ledger` the proof that nothing was lost, which"
+        " reads everything there is.",
+        record(
+            version=TEXT,
+            pid=COUNT,
+            now=TIME,
+            held_back={
+                "type": "object",
+                "additionalProperties": record(by=TEXT, why=TEXT, until=TIME),
+            },
+            queues=many(ref("Queue")),
+            ledger=maybe(record(difference=COUNT, tallies=many(ref("Tally")))),
+        ),
+        query={"ledger": {**YES_OR_NO, "default": False}},
+    ),
+    Operation(
+        "GET",
+        "/audit",
+        list_audit,
+        "What was changed by hand, the newest first.",
+        record(items=many(ref("AuditEntry")), next=maybe(COUNT)),
+        query={"limit": LIMIT, "after": COUNT},
+    ),
+)

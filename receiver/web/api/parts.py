@@ -1,0 +1,83 @@
+"""What the API's operations work with."""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from receiver import clock, logs
+from receiver.alerts import Alerts
+from receiver.dispatcher import Dispatcher
+from receiver.errors import NotFound
+from receiver.ingest import Answer
+from receiver.models import Rejection
+from receiver.providers.senders import Senders
+from receiver.replayer import Replayer
+from receiver.routing import Router
+from receiver.settings import Settings
+from receiver.stores import Reader, Store
+from receiver.web.api.access import Who
+
+
+class AcceptAgain(Protocol):
+    """`Intake.accept_again`."""
+
+    async def __call__(self, rejection: Rejection, *, dry_run: bool) -> Answer: ...
+
+
+class Parts:
+    """
+    The parts of a running receiver.
+
+    `reader` is a look into the store of our own, so that a long search holds up nobody
+    else's.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        reader: Reader,
+        dispatcher: Dispatcher,
+        senders: Senders,
+        accept_again: AcceptAgain,
+        alerts: Alerts,
+        replayer: Replayer,
+    ) -> None:
+        self.store = store
+        self.reader = reader
+        self.dispatcher = dispatcher
+        self.senders = senders
+        self.accept_again = accept_again
+        self.alerts = alerts
+        self.replayer = replayer
+        self.streams = 0
+        self.stopping = asyncio.Event()
+        self.reload(settings)
+
+    async def pause_or_stop(self, seconds: float) -> None:
+        """Wait so long, or until we stop."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.stopping.wait(), seconds)
+
+    def reload(self, settings: Settings) -> None:
+        """Use new settings from now on."""
+        self.settings = settings
+        self.router = Router(settings.routes)
+
+    def destination(self, name: str) -> str:
+        """
+        The name, if a destination has it.
+
+        Raises:
+            NotFound: none has.
+        """
+        if name not in self.settings.destinations:
+            known = ", ".join(self.settings.destinations) or "none"
+            raise NotFound(f"there is no destination {name!r}; configured: {known}")
+        return name
+
+    async def note(self, who: Who, what: str, details: Mapping[str, object]) -> None:
+        """Log a change, and keep who made it."""
+        logs.get().info(what, **details, asked_by=who.name)
+        await self.store.add_audit(who.name, what, details, clock.now())

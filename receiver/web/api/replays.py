@@ -1,0 +1,174 @@
+"""Replays: asked for, watched, stopped."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Any
+
+from receiver import clock
+from receiver.replay import targets
+from receiver.stores import EventFilter, StoredEvent
+from receiver.web.api.events import WHERE, event_filter
+from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.problems import Problem
+from receiver.web.api.schemas import (
+    COUNT,
+    EVENT,
+    LIMIT,
+    NAME,
+    REPLAY,
+    YES_OR_NO,
+    asked,
+    ids,
+    page,
+    record,
+    ref,
+)
+
+TRIED = 1_000
+"""Events a dry run goes through; it says if there are more."""
+
+_RATE = {"type": "number", "exclusiveMinimum": 0, "maximum": 100_000}
+
+
+async def create_replay(call: Call) -> object:
+    parts, body = call.parts, call.body
+    if ("events" in body) == ("where" in body):
+        raise Problem(400, "invalid_body", "give either events or where")
+    for name in body.get("to", ()):
+        parts.destination(name)
+    where = event_filter(body.get("where", {}))
+    wanted = {**body, "where": _kept(where)} if "where" in body else dict(body)
+    replay = await parts.replayer.create(wanted)
+    return Done(replay, "replay.created", {"replay": replay.id})
+
+
+async def try_replay(call: Call) -> object:
+    """What the same body would make, if it were a replay."""
+    parts, body = call.parts, call.body
+    if ("events" in body) == ("where" in body):
+        raise Problem(400, "invalid_body", "give either events or where")
+    named = [parts.destination(name) for name in dict.fromkeys(body.get("to", ()))]
+    events, counts = 0, Counter[str]()
+    async for stored in _found(call, body):
+        if events == TRIED:
+            return _would(events, counts, more=True)
+        events += 1
+        read = parts.senders.read
+        counts.update(named or await targets(parts.router, read, stored))
+    return _would(events, counts, more=False)
+
+
+def _would(events: int, counts: Counter[str], *, more: bool) -> object:
+    found = {"events": events, "deliveries": counts.total(), "destinations": counts}
+    return {**found, "more": more}
+
+
+async def _found(
+    call: Call, body: Mapping[str, Any]
+) -> AsyncGenerator[StoredEvent, None]:
+    reader = call.parts.reader
+    for event_id in dict.fromkeys(body.get("events", ())):
+        yield await reader.event(event_id)
+    after = None
+    while "where" in body:
+        where = event_filter(body["where"])
+        some: Sequence[StoredEvent] = await reader.events(where, limit=100, after=after)
+        for stored in some:
+            yield stored
+        if not some:
+            return
+        after = some[-1].event.id
+
+
+def _kept(where: EventFilter) -> dict[str, str]:
+    """As it is kept: times that were `2h` ago stay what they were."""
+    found = {
+        "source": where.source,
+        "type": where.type,
+        "subject": where.subject,
+        "key": where.key,
+        "state": where.state,
+        "text": where.text,
+        "since": where.since and clock.iso(where.since),
+        "until": where.until and clock.iso(where.until),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+async def list_replays(call: Call) -> object:
+    limit = call.query["limit"]
+    found = await call.parts.reader.replays(
+        limit=limit + 1, after=call.query.get("after")
+    )
+    more = found[limit - 1].id if len(found) > limit else None
+    return {"items": found[:limit], "next": more, "searched_to": None}
+
+
+async def show_replay(call: Call) -> object:
+    return await call.parts.reader.replay(call.path["id"])
+
+
+async def cancel_replay(call: Call) -> object:
+    replay = await call.parts.replayer.cancel(call.path["id"])
+    return Done(replay, "replay.cancelled", {"replay": replay.id})
+
+
+_ASKED = asked(
+    events=ids(EVENT),
+    where=asked(**WHERE),
+    to={"type": "array", "items": NAME, "maxItems": 100},
+    as_new=YES_OR_NO,
+    per_second=_RATE,
+)
+
+OPERATIONS = (
+    Operation(
+        "POST",
+        "/replays",
+        create_replay,
+        "New deliveries of stored events, to `to` or where today's routes send them.",
+        ref("Replay"),
+        body=_ASKED,
+        status=201,
+        refusals=(404,),
+    ),
+    Operation(
+        "POST",
+        "/replays/try",
+        try_replay,
+        f"What that would make: looks at up to {TRIED:,} events, changes nothing.",
+        record(
+            events=COUNT,
+            deliveries=COUNT,
+            destinations={"type": "object", "additionalProperties": COUNT},
+            more=YES_OR_NO,
+        ),
+        body=_ASKED,
+        refusals=(404,),
+    ),
+    Operation(
+        "GET",
+        "/replays",
+        list_replays,
+        "Replays, the newest first.",
+        page("Replay"),
+        query={"limit": LIMIT, "after": REPLAY},
+    ),
+    Operation(
+        "GET",
+        "/replays/{id}",
+        show_replay,
+        "One replay, and how far it is.",
+        ref("Replay"),
+        refusals=(404,),
+    ),
+    Operation(
+        "POST",
+        "/replays/{id}/cancel",
+        cancel_replay,
+        "Make no more deliveries; those that were made stay.",
+        ref("Replay"),
+        body=asked(),
+        refusals=(404, 409),
+    ),
+)

@@ -1,0 +1,228 @@
+"""
+What the API's nouns look like, as JSON schemas.
+
+`ref` names one of `NOUNS`, which become the components of the OpenAPI document;
+`inlined` is for checking what comes in.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from receiver.models import Result, State, Status, Trigger
+
+Schema = Mapping[str, Any]
+
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+YES_OR_NO: Schema = {"type": "boolean"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+WHEN: Schema = {
+    "type": "string",
+    "maxLength": 40,
+    "description": "2h (ago), 2026-01-24 or 2026-01-24T10:00:00Z",
+}
+NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+JSON: Schema = {"description": "any JSON"}
+OBJECT: Schema = {"type": "object", "additionalProperties": True}
+TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}
+MOST_IDS = 1_000
+"""Ids in one request; whoever has more asks again."""
+
+
+def ref(noun: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{noun}"}
+
+
+def maybe(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def many(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+def one_of(words: Any) -> Schema:
+    return {"type": "string", "enum": [str(word) for word in words]}
+
+
+def record(**properties: Schema) -> Schema:
+    """An object that has just these."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+def asked(*required: str, **properties: Schema) -> Schema:
+    """An object that is sent to us: only `required` must be there."""
+    return {**record(**properties), "required": list(required)}
+
+
+def page(noun: str) -> Schema:
+    return record(
+        items=many(ref(noun)),
+        next={**maybe(TEXT), "description": "`after` of the next page"},
+        searched_to={
+            **maybe(TIME),
+            "description": "how far back was looked, where time was up before the page was full",
+        },
+    )
+
+
+def id_of(kind: str) -> Schema:
+    return {
+        "type": "string",
+        "pattern": f"^{kind}_[0-9a-f]{{16}}$",
+        "example": f"{kind}_0123456789abcdef",
+    }
+
+
+EVENT, DELIVERY, REPLAY, REJECTION = map(id_of, ("evt", "dlv", "rpl", "rej"))
+BODY: Schema = {
+    "description": "the body as text, or base64 where it is not UTF-8",
+    "anyOf": [TEXT, record(base64=TEXT)],
+}
+LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": 500, "default": 50}
+
+
+def ids(kind: Schema) -> Schema:
+    return {"type": "array", "items": kind, "minItems": 1, "maxItems": MOST_IDS}
+
+
+_EVENT_FIELDS: dict[str, Schema] = {
+    "id": EVENT,
+    "source": TEXT,
+    "provider": TEXT,
+    "key": TEXT,
+    "type": TEXT,
+    "subject": TEXT,
+    "state": one_of(State),
+    "final": YES_OR_NO,
+    "occurred_at": maybe(TIME),
+    "received_at": TIME,
+    "origin": TEXT,
+    "headers": TEXTS,
+    "query": TEXTS,
+    "result_urls": many(TEXT),
+    "expires_at": maybe(TIME),
+    "facts": OBJECT,
+    "decision": ref("Decision"),
+}
+
+NOUNS: dict[str, Schema] = {
+    "Problem": record(
+        type=TEXT, title=TEXT, status={"type": "integer"}, code=TEXT, detail=TEXT
+    ),
+    "Decision": record(
+        routes=many({"type": "array", "items": TEXT, "minItems": 2, "maxItems": 2}),
+        destinations=many(TEXT),
+    ),
+    "Event": record(**_EVENT_FIELDS),
+    "EventInFull": record(
+        **_EVENT_FIELDS,
+        body=BODY,
+        deliveries=many(ref("Delivery")),
+        variants=many(ref("Variant")),
+    ),
+    "Variant": record(
+        event_id=EVENT,
+        kind=one_of(("conflict", "supplement", "repeat")),
+        received_at=TIME,
+        body=BODY,
+    ),
+    "Delivery": record(
+        id=DELIVERY,
+        event_id=EVENT,
+        destination=TEXT,
+        status=one_of(Status),
+        attempts=COUNT,
+        created_at=TIME,
+        due_at=TIME,
+        settled_at=maybe(TIME),
+        replay_id=maybe(REPLAY),
+        sent_as=TEXT,
+        trigger=one_of(Trigger),
+        round_attempts=COUNT,
+        round_started_at=TIME,
+        progress=TEXT,
+    ),
+    "Attempt": record(
+        number=COUNT,
+        trigger=one_of(Trigger),
+        started_at=TIME,
+        duration_ms={"type": "number"},
+        outcome=ref("Outcome"),
+    ),
+    "Outcome": record(
+        result=one_of(Result),
+        detail=TEXT,
+        status_code=maybe({"type": "integer"}),
+        retry_after_s=maybe({"type": "number"}),
+        permanent=YES_OR_NO,
+        pause=TEXT,
+        response=TEXT,
+        progress=TEXT,
+    ),
+    "Rejection": record(
+        id=REJECTION,
+        source=TEXT,
+        code=TEXT,
+        message=TEXT,
+        received_at=TIME,
+        headers=TEXTS,
+        query=TEXTS,
+        body_bytes=COUNT,
+        carried=one_of(("unsigned", "signed", "verified")),
+        client=TEXT,
+        event_id=maybe(EVENT),
+    ),
+    "Replay": record(
+        id=REPLAY,
+        created_at=TIME,
+        state=one_of(("running", "done", "cancelled")),
+        asked=OBJECT,
+        events=COUNT,
+        events_done=COUNT,
+        deliveries=COUNT,
+        ended_at=maybe(TIME),
+    ),
+    "Queue": record(
+        destination=TEXT,
+        pending=COUNT,
+        oldest_at=maybe(TIME),
+        failing=maybe(DELIVERY),
+        blocking=maybe(DELIVERY),
+    ),
+    "Destination": record(
+        name=TEXT,
+        type=maybe(TEXT),
+        described=TEXT,
+        state=TEXT,
+        why=maybe(TEXT),
+        queue=ref("Queue"),
+    ),
+    "Source": record(
+        name=TEXT, provider=TEXT, path=TEXT, signs=many(TEXT), heard_at=maybe(TIME)
+    ),
+    "Tally": record(
+        source=TEXT,
+        destination=TEXT,
+        decided=COUNT,
+        by_status={"type": "object", "additionalProperties": COUNT},
+        difference={"type": "integer"},
+    ),
+    "AuditEntry": record(id=COUNT, at=TIME, who=TEXT, what=TEXT, details=OBJECT),
+}
+
+
+def inlined(schema: Any) -> Any:
+    """The schema with what it refers to put in its place."""
+    if isinstance(schema, Mapping):
+        if "$ref" in schema:
+            return inlined(NOUNS[schema["$ref"].rpartition("/")[2]])
+        return {name: inlined(value) for name, value in schema.items()}
+    if isinstance(schema, list | tuple):
+        return [inlined(value) for value in schema]
+    return schema

@@ -1,0 +1,100 @@
+"""
+Events as they are accepted, as server-sent events.
+
+The id of each message is the event's, and the store is read from there on: a client
+that comes back with `Last-Event-ID` (or `after`) misses nothing and gets nothing twice.
+"""
+
+import json
+from collections.abc import AsyncGenerator
+from fnmatch import fnmatchcase
+
+from starlette.responses import StreamingResponse
+
+from receiver import clock, ids
+from receiver.shown import shown_event
+from receiver.stores import EventFilter, StoredEvent
+from receiver.web.api.operation import Call, Operation
+from receiver.web.api.problems import Problem
+from receiver.web.api.schemas import EVENT, NAME, YES_OR_NO
+
+POLL_S = 0.2
+KEEP_ALIVE_S = 15.0
+MOST = 50
+"""Streams at a time."""
+
+A_STEP = 100
+
+
+async def stream_events(call: Call) -> object:
+    parts, query = call.parts, call.query
+    if parts.streams >= MOST:
+        message = f"{MOST} streams are open already"
+        raise Problem(503, "busy", message, {"retry-after": "10"})
+    last = query.get("after") or call.request.headers.get("last-event-id")
+    if last is None:
+        last = ids.public("evt", ids.floor(clock.now()))
+    ids.number("evt", last)  # NotFound if it is none
+    return StreamingResponse(
+        _messages(call, last),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:
+    parts = call.parts
+    parts.streams += 1
+    try:
+        yield ": connected\n\n"
+        spoken_at = clock.monotonic()
+        while not parts.stopping.is_set():
+            found = await parts.reader.events(
+                EventFilter(), limit=A_STEP, after=last, newest_first=False
+            )
+            for stored in found:
+                if _wanted(call, stored):
+                    yield _message(call, stored)
+                    spoken_at = clock.monotonic()
+            if found:
+                last = found[-1].event.id
+            elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
+                yield ": still here\n\n"
+                spoken_at = clock.monotonic()
+            if len(found) < A_STEP:
+                await parts.pause_or_stop(POLL_S)
+    finally:
+        parts.streams -= 1
+
+
+def _wanted(call: Call, stored: StoredEvent) -> bool:
+    event, query = stored.event, call.query
+    return (
+        query.get("source") in (None, event.source)
+        and query.get("subject") in (None, event.subject)
+        and fnmatchcase(event.type, query.get("type", "*"))
+    )
+
+
+def _message(call: Call, stored: StoredEvent) -> str:
+    shown = shown_event(call.parts.senders, stored, body=call.query["body"])
+    return f"id: {stored.event.id}\nevent: event\ndata: {json.dumps(shown)}\n\n"
+
+
+OPERATIONS = (
+    Operation(
+        "GET",
+        "/stream",
+        stream_events,
+        "Events as they are accepted (server-sent events; resume with Last-Event-ID).",
+        "text/event-stream",
+        query={
+            "source": NAME,
+            "type": NAME,
+            "subject": NAME,
+            "after": EVENT,
+            "body": {**YES_OR_NO, "default": False},
+        },
+        refusals=(404,),
+    ),
+)
