@@ -5,11 +5,13 @@ It keeps what became of each, raises `batch.ledger_mismatch` where credits do no
 and `batch.stalled` where nothing was heard for too long; each once for a subject.
 """
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from receiver import ids, internal
+from receiver import ids, internal, lifecycle
+from receiver.clock import from_ms
 from receiver.credits import Mismatch, credits_of, mismatch
 from receiver.follower import Folded, Raise
 from receiver.lifecycle import Life, Said, after, dump, load, troubles
@@ -17,7 +19,7 @@ from receiver.models import State
 from receiver.providers.senders import Senders
 from receiver.settings import Settings
 from receiver.stores.following import Followed, FollowingReader, Known, Name
-from receiver.subjects import Number, Subject, SubjectChange, SubjectStep, Trouble
+from receiver.subjects import Subject, SubjectChange, SubjectStep, Trouble
 
 MOST_STEPS = 100
 """Steps kept of one subject; of a busier one after these only what changes its state."""
@@ -33,6 +35,7 @@ STALLED_NEWS = timedelta(days=7)
 """The same for what should have ended: a server may have been down for a while."""
 
 AT_A_TIME = 100
+TURN = 20
 
 
 @dataclass(slots=True)
@@ -74,13 +77,15 @@ class Batches:
         names = dict.fromkeys((e.source, e.subject) for e in told)
         known = await self._store.known_subjects(list(names))
         lives: dict[Name, _One] = {}
-        for event in told:
+        for i, event in enumerate(told):
+            await _breathe(i)
             name = (event.source, event.subject)
             lives[name] = _grown(lives.get(name), known.get(name), event)
         news = ids.made_at(ids.number("evt", events[-1].id)) > now - NEWS
         changes: list[SubjectChange] = []
         raises: list[Raise] = []
-        for one in lives.values():
+        for i, one in enumerate(lives.values()):
+            await _breathe(i)
             wrong = self._mismatch(one)
             changes.append(self._change(one, wrong))
             if news and wrong is not None and not wrong.early:
@@ -91,8 +96,7 @@ class Batches:
         if not one.life.final:
             return None
         sender = self._senders.of(one.name[0])
-        cost: Number | None = sender.item_cost if sender is not None else None
-        return mismatch(one.life.facts, cost)
+        return mismatch(one.life.facts, None if sender is None else sender.item_cost)
 
     def _change(self, one: _One, wrong: Mismatch | None) -> SubjectChange:
         source, subject = one.name
@@ -101,8 +105,8 @@ class Batches:
         sender = self._senders.of(source)
         expected = sender.expects(facts) if sender is not None else frozenset[State]()
         found = set(troubles(life, expected))
-        if wrong is not None and wrong.early and life.short_at is None:
-            check_at = life.heard_at + SETTLES
+        if wrong is not None and wrong.early and life.short is None:
+            check_at = from_ms(life.heard) + SETTLES
         elif wrong is not None:
             found.add(Trouble.LEDGER)
         mark, request_id = life.mark, facts.get("request_id")
@@ -114,15 +118,15 @@ class Batches:
             kind=mark.type.rpartition(".")[0] or mark.type if mark else "",
             state=life.state,
             final=life.final,
-            begun_at=life.begun_at,
-            heard_at=life.heard_at,
-            ended_at=life.ended_at,
+            begun_at=from_ms(life.begun),
+            heard_at=from_ms(life.heard),
+            ended_at=None if life.ended is None else from_ms(life.ended),
             events=life.events,
             troubles=tuple(sorted(found)),
             request_id=None if request_id is None else str(request_id),
             credits=credits_of(facts),
             facts=facts,
-            stalled_at=life.stalled_at,
+            stalled_at=None if life.stalled is None else from_ms(life.stalled),
         )
         return SubjectChange(kept, dump(life), check_at, one.steps)
 
@@ -138,9 +142,9 @@ class Batches:
         raises: list[Raise] = []
         for one in await self._known(names):
             wrong = self._mismatch(one)
-            one.life = replace(one.life, short_at=now)
+            one.life = lifecycle.short(one.life, now)
             changes.append(self._change(one, wrong))
-            if wrong is not None and now - one.life.heard_at < NEWS + SETTLES:
+            if wrong is not None and now - from_ms(one.life.heard) < NEWS + SETTLES:
                 raises.append(_mismatched(one, wrong))
         return Folded(changes, raises) if changes else None
 
@@ -150,9 +154,9 @@ class Batches:
         for source, limit in self._stall_after.items():
             names = await self._store.silent_subjects(source, now - limit, AT_A_TIME)
             for one in await self._known(names):
-                one.life = replace(one.life, stalled_at=now)
+                one.life = lifecycle.stalled(one.life, now)
                 changes.append(self._change(one, self._mismatch(one)))
-                if now - one.life.heard_at < limit + STALLED_NEWS:
+                if now - from_ms(one.life.heard) < limit + STALLED_NEWS:
                     raises.append(_stalled(one))
         return Folded(changes, raises) if changes else None
 
@@ -162,6 +166,12 @@ class Batches:
             _One(name, kept.id, kept.provider, load(kept.memory), [])
             for name, kept in known.items()
         ]
+
+
+async def _breathe(done: int) -> None:
+    """Let others go on after a millisecond's work."""
+    if done % TURN == TURN - 1:
+        await asyncio.sleep(0)
 
 
 def _grown(one: _One | None, known: Known | None, event: Followed) -> _One:
@@ -224,6 +234,6 @@ def _stalled(one: _One) -> Raise:
     source, subject = one.name
     life = one.life
     body = internal.batch_stalled(
-        subject, source=source, state=life.state, since=life.heard_at
+        subject, source=source, state=life.state, since=from_ms(life.heard)
     )
     return Raise(body, f"batch.stalled:{source}:{subject}")

@@ -147,10 +147,13 @@ class Follower:
         done = 0
         while True:
             self._news.clear()
+            began = clock.monotonic()
             stretch = await self._store.follow(self._cursor, STRETCH)
             if stretch.upto is None:
                 break
             await self._take(stretch)
+            # Half of the time is for others: who waits for an answer comes first.
+            await asyncio.sleep(clock.monotonic() - began)
             done += len(stretch.events)
             if done == STRETCH * 10:
                 logs.get().info("follower.catching_up", after=self._cursor)

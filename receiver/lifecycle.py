@@ -14,19 +14,19 @@ Only how events came (late, out of order) depends on how they came.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal
 
-from receiver.clock import from_ms, to_ms
+from receiver.clock import to_ms
 from receiver.models import Scalar, State
 from receiver.subjects import Trouble
 
-LATE = timedelta(minutes=5)
+LATE_MS = 5 * 60_000
 """An event that comes longer than this after it happened is late."""
 
-AHEAD, BEHIND = timedelta(hours=1), timedelta(days=90)
+AHEAD_MS, BEHIND_MS = 3_600_000, 90 * 86_400_000
 """How far from its arrival the moment may lie that an event names, to be believed."""
 
 REFINES = ".refunded"
@@ -35,11 +35,20 @@ REFINES = ".refunded"
 PART = "part"
 """A fact of events about something made of the subject later; it has ended before."""
 
-_OPEN = (State.UNKNOWN, State.PENDING, State.RUNNING)
-"""How far a subject may have come without having ended."""
+Sort = Literal["refined", "end", "aside", "progress"]
+"""What an event is to its subject; of each sort one counts most, and is kept."""
+
+_ENDS: tuple[Sort, ...] = ("refined", "end", "aside")
+_SORTS: tuple[Sort, ...] = ("aside", "progress", "end", "refined")
+"""Those that count more come later."""
+
+_FAR = {State.UNKNOWN: 0, State.PENDING: 1, State.RUNNING: 2}
+"""How far a subject has come that has not ended."""
 
 _LEVELS = {State.SUCCEEDED: 2, State.PARTIAL: 1, State.FAILED: 0, State.CANCELLED: 0}
 _NOT_TOLD = frozenset({"state", "type", PART})
+
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,152 +62,171 @@ class Said:
     received_at: datetime
     facts: Mapping[str, Scalar]
 
-    @property
-    def at(self) -> datetime:
-        """When it happened; when it came, where that is not said or not believable."""
-        at, came = self.occurred_at, self.received_at
-        believable = at is not None and came - BEHIND <= at <= came + AHEAD
-        return at if at is not None and believable else came
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The event that counts most of its sort."""
+    """The event that counts most of its sort; `at` in milliseconds."""
 
     type: str
     state: State
-    at: datetime
-    facts: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    at: int
+    facts: Mapping[str, Scalar]
 
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """All that has to be known of a subject to go on."""
+    """All that has to be known of a subject to go on; times in milliseconds."""
 
-    begun_at: datetime
-    heard_at: datetime
-    latest_at: datetime | None = None
+    begun: int
+    heard: int
+    latest: int = 0
     events: int = 0
-    progress: Mark | None = None
-    end: Mark | None = None
-    refined: Mark | None = None
-    aside: Mark | None = None
-    passed: frozenset[State] = frozenset()
-    ends: frozenset[State] = frozenset()
-    spans: Mapping[State, tuple[datetime, datetime]] = field(
-        default_factory=dict[State, tuple[datetime, datetime]]
+    marks: Mapping[Sort, Mark] = field(default_factory=dict[Sort, Mark])
+    passed: frozenset[str] = frozenset()
+    ends: frozenset[str] = frozenset()
+    spans: Mapping[str, tuple[int, int]] = field(
+        default_factory=dict[str, tuple[int, int]]
     )
     late: bool = False
     out_of_order: bool = False
-    stalled_at: datetime | None = None
-    short_at: datetime | None = None
+    stalled: int | None = None
+    """When it was told of as stalled."""
+    short: int | None = None
     """When it was told of credits that were missing for too long."""
 
     @property
     def mark(self) -> Mark | None:
         """The event that says what has become of the subject."""
-        return next(iter(self._ends), self.progress)
+        return next(self._ending(), self.marks.get("progress"))
 
     @property
     def state(self) -> State:
-        found = [mark.state for mark in self._ends]
-        if found:
-            return next((s for s in found if s is not State.UNKNOWN), State.UNKNOWN)
-        return self.progress.state if self.progress else State.UNKNOWN
+        known = (m.state for m in self._ending() if m.state is not State.UNKNOWN)
+        if self.final:
+            return next(known, State.UNKNOWN)
+        return self.marks["progress"].state if self.marks else State.UNKNOWN
 
     @property
     def final(self) -> bool:
-        return bool(self._ends)
+        return any(sort in self.marks for sort in _ENDS)
 
     @property
-    def ended_at(self) -> datetime | None:
-        mark = self.end or self.refined or self.aside
-        return mark.at if mark else None
-
-    @property
-    def _ends(self) -> list[Mark]:
-        marks = (self.refined, self.end, self.aside)
-        return [mark for mark in marks if mark is not None]
+    def ended(self) -> int | None:
+        found = [
+            self.marks[s].at for s in ("end", "refined", "aside") if s in self.marks
+        ]
+        return found[0] if found else None
 
     @property
     def facts(self) -> Mapping[str, Scalar]:
         """Counters and credits, each from the event that counts most."""
-        marks = (self.aside, self.progress, self.end, self.refined)
         found: dict[str, Scalar] = {}
-        for mark in marks:
-            found |= mark.facts if mark else {}
+        for sort in _SORTS:
+            if sort in self.marks:
+                found |= self.marks[sort].facts
         return found
+
+    def _ending(self) -> Iterator[Mark]:
+        return (self.marks[sort] for sort in _ENDS if sort in self.marks)
+
+
+def registered(now: datetime) -> Life:
+    """The life of a subject that must exist, and of which no event has come."""
+    return Life(to_ms(now), to_ms(now))
 
 
 def after(life: Life | None, said: Said) -> Life:
     """The life of a subject after one more event; None: it is the first."""
-    before = life or Life(said.at, said.received_at)
-    timed = said.at if said.occurred_at == said.at else None
-    latest = before.latest_at
-    common = replace(
-        before,
-        begun_at=min(before.begun_at, said.at),
-        heard_at=max(before.heard_at, said.received_at),
-        latest_at=max(filter(None, (latest, timed)), default=None),
+    came = to_ms(said.received_at)
+    timed = _believed(said, came)
+    at = came if timed is None else timed
+    before = life or Life(at, came)
+    sort = _sort(said)
+    mark = Mark(said.type, said.state, at, _kept(said.facts))
+    first = before.marks.get(sort)
+    best = mark if first is None or _counts_more(sort, mark, first) else first
+    aside = sort == "aside"
+    ends = sort == "end" and said.state is not State.UNKNOWN
+    behind = timed is not None and timed < before.latest
+    return Life(
+        begun=min(before.begun, at),
+        heard=max(before.heard, came),
+        latest=max(before.latest, timed or 0),
         events=before.events + 1,
-        late=before.late or (timed is not None and said.received_at - timed > LATE),
-        out_of_order=before.out_of_order
-        or (timed is not None and latest is not None and timed < latest),
+        marks={**before.marks, sort: best},
+        passed=before.passed if aside else before.passed | {said.state},
+        ends=before.ends | {said.state} if ends else before.ends,
+        spans=before.spans
+        if aside or timed is None
+        else _widened(before.spans, said.state, timed),
+        late=before.late or (timed is not None and came - timed > LATE_MS),
+        out_of_order=before.out_of_order or behind,
+        stalled=before.stalled,
+        short=before.short,
     )
+
+
+def _believed(said: Said, came: int) -> int | None:
+    """When it happened, where that is said and can be."""
+    if said.occurred_at is None:
+        return None
+    at = to_ms(said.occurred_at)
+    return at if came - BEHIND_MS <= at <= came + AHEAD_MS else None
+
+
+def _sort(said: Said) -> Sort:
     if PART in said.facts:
-        return replace(common, aside=_most((common.aside, _mark(said)), _ending))
-    common = replace(common, passed=common.passed | {said.state})
-    if timed is not None:
-        common = replace(common, spans=_widened(common.spans, said.state, timed))
-    return _marked(common, said)
+        return "aside"
+    if not said.final:
+        return "progress"
+    return "refined" if said.type.endswith(REFINES) else "end"
+
+
+def _kept(facts: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
+    return {name: v for name, v in facts.items() if name not in _NOT_TOLD}
+
+
+def _counts_more(sort: Sort, one: Mark, other: Mark) -> bool:
+    """
+    Of ends the first counts, of what was given back and of progress the last, for it
+    adds up; who says most before that.  What is no different by its order differs by
+    its words, so that the order in which they came never decides.
+    """
+    ranks = [_rank(sort, one), _rank(sort, other)]
+    if ranks[0] != ranks[1]:
+        return ranks[0] > ranks[1]
+    return _words(one) > _words(other)
+
+
+def _rank(sort: Sort, mark: Mark) -> tuple[int, int]:
+    if sort == "progress":
+        return _FAR.get(mark.state, 3), mark.at
+    later = mark.at if sort == "refined" else -mark.at
+    return int(mark.state is not State.UNKNOWN), later
+
+
+def _words(mark: Mark) -> str:
+    return json.dumps([mark.type, mark.state, mark.facts], sort_keys=True)
 
 
 def _widened(
-    spans: Mapping[State, tuple[datetime, datetime]], state: State, at: datetime
-) -> Mapping[State, tuple[datetime, datetime]]:
+    spans: Mapping[str, tuple[int, int]], state: State, at: int
+) -> Mapping[str, tuple[int, int]]:
     first, last = spans.get(state, (at, at))
     return {**spans, state: (min(first, at), max(last, at))}
 
 
-def _marked(life: Life, said: Said) -> Life:
-    mark = _mark(said)
-    if said.final and said.type.endswith(REFINES):
-        return replace(life, refined=_most((life.refined, mark), _refining))
-    if said.final:
-        known = {said.state} - {State.UNKNOWN}
-        end = _most((life.end, mark), _ending)
-        return replace(life, end=end, ends=life.ends | known)
-    return replace(life, progress=_most((life.progress, mark), _going_on))
+# -- what only time says
 
 
-def _mark(said: Said) -> Mark:
-    facts = {name: v for name, v in said.facts.items() if name not in _NOT_TOLD}
-    return Mark(said.type, said.state, said.at, facts)
+def stalled(life: Life, now: datetime) -> Life:
+    """The same life, told of as stalled."""
+    return replace(life, stalled=to_ms(now))
 
 
-def _most(marks: Iterable[Mark | None], rank: Any) -> Mark:
-    return max((mark for mark in marks if mark is not None), key=rank)
-
-
-def _refining(mark: Mark) -> tuple[Any, ...]:
-    """The last one counts: what was given back adds up."""
-    return (mark.state is not State.UNKNOWN, mark.at, _text(mark))
-
-
-def _ending(mark: Mark) -> tuple[Any, ...]:
-    """The first one counts."""
-    return (mark.state is not State.UNKNOWN, -to_ms(mark.at), _text(mark))
-
-
-def _going_on(mark: Mark) -> tuple[Any, ...]:
-    """Who has come furthest counts, and of them the last one."""
-    far = _OPEN.index(mark.state) if mark.state in _OPEN else len(_OPEN)
-    return (far, mark.at, _text(mark))
-
-
-def _text(mark: Mark) -> str:
-    """Something that tells any two apart, so that their order never decides."""
-    return json.dumps([mark.type, mark.state, mark.facts], sort_keys=True)
+def short(life: Life, now: datetime) -> Life:
+    """The same life, told of for credits that are missing."""
+    return replace(life, short=to_ms(now))
 
 
 # -- what is wrong
@@ -208,14 +236,15 @@ def troubles(life: Life, expected: frozenset[State]) -> frozenset[Trouble]:
     """
     What is wrong with a life.  `expected` is what its provider tells of before an end.
     """
-    missing = expected - life.passed if life.final else frozenset[State]()
+    final = life.final
+    missing = expected - life.passed if final else ()
     found = {
         Trouble.NO_START: State.PENDING in missing,
         Trouble.NO_RUNNING: State.RUNNING in missing,
         Trouble.LATE: life.late,
         Trouble.OUT_OF_ORDER: life.out_of_order,
         Trouble.CONTRADICTORY: _contradicts(life),
-        Trouble.STALLED: life.stalled_at is not None and not life.final,
+        Trouble.STALLED: life.stalled is not None and not final,
     }
     return frozenset(trouble for trouble, is_so in found.items() if is_so)
 
@@ -226,20 +255,20 @@ def _contradicts(life: Life) -> bool:
 
 def _raised(life: Life) -> bool:
     """What is given back can only lower what an end came to."""
-    if life.end is None or life.refined is None:
+    end, refined = life.marks.get("end"), life.marks.get("refined")
+    if end is None or refined is None:
         return False
-    before, then = _LEVELS.get(life.end.state), _LEVELS.get(life.refined.state)
+    before, then = _LEVELS.get(end.state), _LEVELS.get(refined.state)
     return before is not None and then is not None and then > before
 
 
 def _went_back(life: Life) -> bool:
     """Whether something waited after it ran, or ran after its end."""
-    ends = [life.spans[end][0] for end in life.ends if end in life.spans]
-    order = [life.spans.get(state) for state in (State.PENDING, State.RUNNING)]
-    waited, ran = order
+    waited, ran = life.spans.get(State.PENDING), life.spans.get(State.RUNNING)
     if waited and ran and waited[1] > ran[0]:
         return True
-    return any(span is not None and span[1] > end for span in order for end in ends)
+    ends = [life.spans[end][0] for end in life.ends if end in life.spans]
+    return any(span and span[1] > end for span in (waited, ran) for end in ends)
 
 
 # -- remembering
@@ -247,63 +276,29 @@ def _went_back(life: Life) -> bool:
 
 def dump(life: Life) -> str:
     """A life as a text, to go on from later."""
+    marks = {s: [m.type, m.state, m.at, m.facts] for s, m in life.marks.items()}
     found = {
-        "begun": to_ms(life.begun_at),
-        "heard": to_ms(life.heard_at),
-        "latest": _ms(life.latest_at),
+        "begun": life.begun,
+        "heard": life.heard,
+        "latest": life.latest,
         "events": life.events,
-        "progress": _dumped(life.progress),
-        "end": _dumped(life.end),
-        "refined": _dumped(life.refined),
-        "aside": _dumped(life.aside),
+        "marks": marks,
         "passed": sorted(life.passed),
         "ends": sorted(life.ends),
-        "spans": {s: [to_ms(a), to_ms(b)] for s, (a, b) in life.spans.items()},
+        "spans": life.spans,
         "late": life.late,
-        "disordered": life.out_of_order,
-        "stalled": _ms(life.stalled_at),
-        "short": _ms(life.short_at),
+        "out_of_order": life.out_of_order,
+        "stalled": life.stalled,
+        "short": life.short,
     }
-    kept = {name: value for name, value in found.items() if value}
-    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False)
+    return _encode({name: value for name, value in found.items() if value})
 
 
 def load(text: str) -> Life:
     """The reverse of `dump`."""
     found: dict[str, Any] = json.loads(text)
-    spans = found.get("spans", {})
-    return Life(
-        begun_at=from_ms(found["begun"]),
-        heard_at=from_ms(found["heard"]),
-        latest_at=_moment(found.get("latest")),
-        events=found.get("events", 0),
-        progress=_loaded(found.get("progress")),
-        end=_loaded(found.get("end")),
-        refined=_loaded(found.get("refined")),
-        aside=_loaded(found.get("aside")),
-        passed=frozenset(map(State, found.get("passed", ()))),
-        ends=frozenset(map(State, found.get("ends", ()))),
-        spans={State(s): (from_ms(a), from_ms(b)) for s, (a, b) in spans.items()},
-        late=found.get("late", False),
-        out_of_order=found.get("disordered", False),
-        stalled_at=_moment(found.get("stalled")),
-        short_at=_moment(found.get("short")),
-    )
-
-
-def _dumped(mark: Mark | None) -> list[Any] | None:
-    return [mark.type, mark.state, to_ms(mark.at), mark.facts] if mark else None
-
-
-def _loaded(found: list[Any] | None) -> Mark | None:
-    if found is None:
-        return None
-    return Mark(found[0], State(found[1]), from_ms(found[2]), found[3])
-
-
-def _ms(moment: datetime | None) -> int | None:
-    return None if moment is None else to_ms(moment)
-
-
-def _moment(ms: int | None) -> datetime | None:
-    return None if ms is None else from_ms(ms)
+    marks = found.get("marks", {})
+    found["marks"] = {s: Mark(m[0], State(m[1]), m[2], m[3]) for s, m in marks.items()}
+    found["passed"] = frozenset(found.get("passed", ()))
+    found["ends"] = frozenset(found.get("ends", ()))
+    return Life(**found)

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
+from receiver import lifecycle
 from receiver.models import State
 from receiver.subjects import Credits, Subject, SubjectChange, SubjectStep
 from tests.stores.making import NOW, seconds
+
+MEMORY = lifecycle.dump(lifecycle.registered(NOW))
 
 
 def change(
@@ -35,7 +38,7 @@ def change(
         **more,
     }
     subject = Subject(**given)
-    return SubjectChange(subject, f"memory of {name}", check_at, steps)
+    return SubjectChange(subject, MEMORY, check_at, steps)
 
 
 def step(event_id: str, *, final: bool = False) -> SubjectStep:

@@ -18,7 +18,7 @@ from receiver.subjects import (
 )
 from tests.stores.conftest import Harness
 from tests.stores.making import NOW, accepted, decision, event, seconds
-from tests.stores.subjects import change, step
+from tests.stores.subjects import MEMORY, change, step
 
 ALL = SubjectFilter()
 
@@ -183,7 +183,7 @@ async def test_what_is_known_of_subjects_is_found_by_their_names(store: Store):
     )
 
     assert {name for _, name in found} == set(names)
-    assert found["sora2", "bat_7"].memory == "memory of bat_7"
+    assert found["sora2", "bat_7"].memory == MEMORY
     assert found["sora2", "bat_7"].provider == "sora2"
 
 

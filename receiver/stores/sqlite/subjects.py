@@ -5,7 +5,6 @@ What a follower keeps and what asking their providers needs (`registered_at`, `a
 `next_ask_at`) are different columns of one row; neither writes the other's.
 """
 
-import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,13 @@ from typing import Any
 
 import aiosqlite
 
-from receiver import ids
+from receiver import ids, lifecycle
 from receiver.clock import from_ms, to_ms
 from receiver.errors import NotFound
-from receiver.lifecycle import Life, dump
 from receiver.models import State
 from receiver.stores import following
 from receiver.stores.sqlite import reads
-from receiver.stores.sqlite.rows import STATE_NUMBERS, STATES, Row, moment, to_json
+from receiver.stores.sqlite.rows import STATE_NUMBERS, STATES, Row, moment
 from receiver.subjects import (
     Credits,
     CreditsBy,
@@ -46,19 +44,19 @@ _TROUBLES = (
 
 _COLUMNS = """
     id, source_id, provider_id, subject, kind, state, final, begun_at, heard_at,
-    ended_at, events, troubles, request_id, reserved, settled, refunded, facts,
+    ended_at, events, troubles, request_id, reserved, settled, refunded, memory,
     stalled_at, registered_at, asked, next_ask_at
 """
 _KEEP = (
     "INSERT INTO subjects (id, source_id, provider_id, subject, kind, state, final,"
     " begun_at, heard_at, ended_at, events, troubles, request_id, reserved, settled,"
-    " refunded, facts, memory, check_at, stalled_at)"
-    f" VALUES ({', '.join(f'?{i}' for i in range(1, 21))})"
+    " refunded, memory, check_at, stalled_at)"
+    f" VALUES ({', '.join(f'?{i}' for i in range(1, 20))})"
     " ON CONFLICT (source_id, subject) DO UPDATE SET"
     " provider_id = ?3, kind = ?5, state = ?6, final = ?7, begun_at = ?8, heard_at = ?9,"
     " ended_at = ?10, events = ?11, troubles = ?12, request_id = ?13, reserved = ?14,"
-    " settled = ?15, refunded = ?16, facts = ?17, memory = ?18, check_at = ?19,"
-    " stalled_at = ?20"
+    " settled = ?15, refunded = ?16, memory = ?17, check_at = ?18,"
+    " stalled_at = ?19"
 )
 _KEEP_STEP = (
     "INSERT OR IGNORE INTO subject_steps SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
@@ -66,8 +64,8 @@ _KEEP_STEP = (
 )
 _REGISTER = (
     "INSERT INTO subjects (id, source_id, provider_id, subject, kind, state, final,"
-    " begun_at, heard_at, events, troubles, facts, memory, registered_at)"
-    f" VALUES (?1, ?2, ?3, ?4, '', {STATE_NUMBERS[State.UNKNOWN]}, 0, ?5, ?5, 0, 0, '{{}}',"
+    " begun_at, heard_at, events, troubles, memory, registered_at)"
+    f" VALUES (?1, ?2, ?3, ?4, '', {STATE_NUMBERS[State.UNKNOWN]}, 0, ?5, ?5, 0, 0,"
     " ?6, ?5) ON CONFLICT (source_id, subject) DO UPDATE SET"
     " registered_at = coalesce(registered_at, excluded.registered_at) RETURNING id"
 )
@@ -108,7 +106,6 @@ def prepared(change: SubjectChange, numbers: Mapping[str, int]) -> Rows:
         subject.credits.reserved,
         subject.credits.settled,
         subject.credits.refunded,
-        to_json(subject.facts),
         change.memory,
         _ms(change.check_at),
         _ms(subject.stalled_at),
@@ -145,7 +142,7 @@ def register(
     for item in items:
         new = 0
         for number, source, provider, subject, now in item:
-            life = dump(Life(now, now))
+            life = lifecycle.dump(lifecycle.registered(now))
             cursor = connection.execute(
                 _REGISTER, (number, source, provider, subject, to_ms(now), life)
             )
@@ -287,7 +284,7 @@ def _subject(row: Row, names: Mapping[int, str]) -> Subject:
         troubles=tuple(t for i, t in enumerate(_TROUBLES) if row[11] >> i & 1),
         request_id=row[12],
         credits=Credits(row[13], row[14], row[15]),
-        facts=json.loads(row[16]),
+        facts=lifecycle.load(row[16]).facts,
         stalled_at=moment(row[17]),
         registered_at=moment(row[18]),
         asked=row[19],

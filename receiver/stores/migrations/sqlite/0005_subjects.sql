@@ -23,8 +23,7 @@ CREATE TABLE subjects (
     reserved      ANY,                -- credits: a whole number or a fraction
     settled       ANY,
     refunded      ANY,
-    facts         TEXT NOT NULL,      -- JSON: counters, credits
-    memory        TEXT NOT NULL,      -- JSON: what the next event needs; '' before the first
+    memory        TEXT NOT NULL,      -- JSON: what the next event needs
     check_at      INTEGER,            -- when its credits are looked at again
     stalled_at    INTEGER,            -- when it was told of as stalled
     registered_at INTEGER,            -- when somebody said that it must exist
