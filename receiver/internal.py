@@ -321,7 +321,7 @@ def _body(kind: str, subject: str, command: str) -> Body:
 
 
 def _about(source: str, batch: str) -> str:
-    return _command("events", "list", "--source", source, "--subject", batch)
+    return _command("batches", "show", batch, "--source", source)
 
 
 def _command(*arguments: str) -> str:

@@ -101,9 +101,9 @@ class Life:
 
     @property
     def state(self) -> State:
-        known = (m.state for m in self._ending() if m.state is not State.UNKNOWN)
         if self.final:
-            return next(known, State.UNKNOWN)
+            told = (m.state for m in self._ending() if m.state in _LEVELS)
+            return next(told, State.UNKNOWN)
         return self.marks["progress"].state if self.marks else State.UNKNOWN
 
     @property
@@ -138,7 +138,7 @@ def registered(now: datetime) -> Life:
 def after(life: Life | None, said: Said) -> Life:
     """The life of a subject after one more event; None: it is the first."""
     came = to_ms(said.received_at)
-    timed = _believed(said, came)
+    timed = believed(said.occurred_at, came)
     at = came if timed is None else timed
     before = life or Life(at, came)
     sort = _sort(said)
@@ -146,7 +146,7 @@ def after(life: Life | None, said: Said) -> Life:
     first = before.marks.get(sort)
     best = mark if first is None or _counts_more(sort, mark, first) else first
     aside = sort == "aside"
-    ends = sort == "end" and said.state is not State.UNKNOWN
+    ends = sort == "end" and said.state in _LEVELS
     behind = timed is not None and timed < before.latest
     return Life(
         begun=min(before.begun, at),
@@ -166,11 +166,11 @@ def after(life: Life | None, said: Said) -> Life:
     )
 
 
-def _believed(said: Said, came: int) -> int | None:
-    """When it happened, where that is said and can be."""
-    if said.occurred_at is None:
+def believed(occurred_at: datetime | None, came: int) -> int | None:
+    """When it happened, where that is said and can be, of what came at that time."""
+    if occurred_at is None:
         return None
-    at = to_ms(said.occurred_at)
+    at = to_ms(occurred_at)
     return at if came - BEHIND_MS <= at <= came + AHEAD_MS else None
 
 
@@ -202,7 +202,7 @@ def _rank(sort: Sort, mark: Mark) -> tuple[int, int]:
     if sort == "progress":
         return _FAR.get(mark.state, 3), mark.at
     later = mark.at if sort == "refined" else -mark.at
-    return int(mark.state is not State.UNKNOWN), later
+    return int(mark.state in _LEVELS), later
 
 
 def _words(mark: Mark) -> str:
@@ -301,4 +301,6 @@ def load(text: str) -> Life:
     found["marks"] = {s: Mark(m[0], State(m[1]), m[2], m[3]) for s, m in marks.items()}
     found["passed"] = frozenset(found.get("passed", ()))
     found["ends"] = frozenset(found.get("ends", ()))
+    spans = found.get("spans", {})
+    found["spans"] = {state: (first, last) for state, (first, last) in spans.items()}
     return Life(**found)

@@ -30,6 +30,10 @@ _COMMANDS = {
         "sign a sample as the provider would, and post it",
     ),
     "events": ("receiver.cli.events", "list and show what was accepted"),
+    "batches": (
+        "receiver.cli.batches",
+        "what became of each batch, task and job; credits",
+    ),
     "explain": ("receiver.cli.explaining", "why an event went where it went"),
     "deliveries": ("receiver.cli.deliveries", "list, show, retry, cancel, move"),
     "destinations": ("receiver.cli.destinations", "list, pause, resume, test"),

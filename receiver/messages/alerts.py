@@ -216,8 +216,8 @@ STEPS: Mapping[str, str] = {
     "source.rejecting": "To see what was refused",
     "source.quiet": "To see what came",
     "links.expiring": "To try it now",
-    "batch.stalled": "To see what came",
-    "batch.ledger_mismatch": "To see what came",
+    "batch.stalled": "To see what is known",
+    "batch.ledger_mismatch": "To see its life and its credits",
 }
 
 

@@ -55,7 +55,7 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "sora2": Kind("receiver.providers.sora2", "Sora2"),
+    "sora2": Kind("receiver.providers.sora2", "Sora2", "Sora2Source"),
     "sophon": Kind("receiver.providers.sophon", "Sophon"),
     "kie": Kind("receiver.providers.kie", "Kie", "KieSource"),
     "standard": Kind("receiver.providers.standard", "Standard", "StandardSource"),

@@ -104,7 +104,7 @@ class Provider:
         raise NotImplementedError
 
     @property
-    def item_cost(self) -> float | None:
+    def item_cost(self) -> int | None:
         """What an item of a batch costs, where all cost the same."""
         return None
 

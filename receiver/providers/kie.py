@@ -122,15 +122,17 @@ class Kie(Provider):
         state = _state(body, inner, results)
         final = state in (State.SUCCEEDED, State.FAILED)
         word = {State.SUCCEEDED: "task.succeeded", State.FAILED: "task.failed"}
+        stage = _stage(request, body, inner, final=final)
+        facts = _facts(body, inner, results) | {"state": str(state)}
         lasts = RESULTS_LAST if _RUNWAY.isdisjoint(inner) else RUNWAY_LASTS
         return Reading(
-            key=f"{task}:{_stage(request, body, inner, final=final)}",
+            key=f"{task}:{stage}",
             type=word.get(state, "task.progress"),
             subject=task,
             state=state,
             final=final,
             occurred_at=_moment(inner),
-            facts=_facts(body, inner, results) | {"state": str(state)},
+            facts=facts | {"part": stage} if stage == "4k" else facts,
             result_urls=results,
             expires_at=request.received_at + lasts if results else None,
         )

@@ -11,14 +11,16 @@ documentation's own sample does, would break the signature.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from receiver.errors import Rejected
 from receiver.models import Headers, Reading, Request, Scalar, State
 from receiver.providers.base import Provider
-from receiver.providers.values import counts, links, table
+from receiver.providers.values import count, counts, links, table, whole
 from receiver.schemes import Scheme, moment_from
+from receiver.settings import Source, option
 
 DOCUMENTED = Scheme(
     header="x-sora2-signature",
@@ -28,6 +30,7 @@ DOCUMENTED = Scheme(
 )
 AS_SENT = Scheme(header="x-webhook-signature")
 BATCH_ID = "x-batch-id"
+LONGEST_FACT = 200
 
 _WORDS = {
     "pending": State.PENDING,
@@ -50,10 +53,37 @@ _CREDITS = ("reserved", "settled", "refunded")
 _FINAL_TYPES = frozenset({"batch.completed", "batch.failed", "batch.refunded"})
 
 
+@dataclass(frozen=True)
+class Sora2Source(Source):
+    credits_per_item: int | None = option(
+        None,
+        help="what an item costs, where all cost the same: lets what was charged be "
+        "checked against what succeeded",
+        least=1,
+    )
+
+
 class Sora2(Provider):
     """See the module."""
 
     schemes = (DOCUMENTED, AS_SENT)
+
+    @property
+    def item_cost(self) -> int | None:
+        source = self.source
+        return source.credits_per_item if isinstance(source, Sora2Source) else None
+
+    def expects(self, facts: Mapping[str, Scalar]) -> frozenset[State]:
+        """
+        As documented a batch is told of when it is made, and when it runs.  As sent
+        there is one event, which says nothing of what was held; and a batch for which
+        nothing could be held was never made.
+        """
+        if not facts.get("reserved"):
+            return frozenset()
+        ran = facts.get("succeeded") or facts.get("settled")
+        told = (State.PENDING, State.RUNNING) if ran else (State.PENDING,)
+        return frozenset(told)
 
     def is_test_ping(self, request: Request) -> bool:
         """Operators test an endpoint with an unsigned `{"event":"test"}`."""
@@ -109,6 +139,8 @@ def _read_documented(body: Mapping[str, Any], batch_id: str) -> Reading:
     summary, ledger = table(body.get("summary")), table(body.get("ledger"))
     facts = counts({name: summary.get(name) for name in _COUNTERS})
     facts |= counts({name: ledger.get(name) for name in _CREDITS})
+    facts |= _texts({name: body.get(name) for name in ("request_id", "refund_reason")})
+    facts |= _given_back(body.get("refund_details"))
     state = _state(kind, body, facts)
     refunded = f":{facts.get('refunded', 0)}" if kind == "batch.refunded" else ""
     items = body.get("items")
@@ -123,6 +155,24 @@ def _read_documented(body: Mapping[str, Any], batch_id: str) -> Reading:
         facts=facts | {"state": str(state)},
         result_urls=links([table(item).get("video_url") for item in items]),
     )
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, Scalar]:
+    return {
+        name: whole(value[:LONGEST_FACT])
+        for name, value in values.items()
+        if isinstance(value, str) and value
+    }
+
+
+def _given_back(details: Any) -> dict[str, Scalar]:
+    """For how many items credits were given back, and how many credits in all."""
+    if not isinstance(details, list):
+        return {}
+    amounts = [count(table(item).get("credits")) for item in details]
+    known = [amount for amount in amounts if amount is not None]
+    total = {"refund_credits": sum(known)} if len(known) == len(amounts) else {}
+    return {"refund_items": len(details), **total}
 
 
 def _read_as_sent(body: Mapping[str, Any], batch_id: str) -> Reading:
