@@ -46,6 +46,9 @@ _FAR = {State.UNKNOWN: 0, State.PENDING: 1, State.RUNNING: 2}
 """How far a subject has come that has not ended."""
 
 _LEVELS = {State.SUCCEEDED: 2, State.PARTIAL: 1, State.FAILED: 0, State.CANCELLED: 0}
+_LASTING = frozenset({"total", "reserved"})
+"""Numbers that are the same from beginning to end."""
+
 _NOT_TOLD = frozenset({"state", "type", PART})
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -124,6 +127,8 @@ class Life:
         for sort in _SORTS:
             if sort in self.marks:
                 found |= self.marks[sort].facts
+            if sort == "progress" and self.final:
+                found = {k: v for k, v in found.items() if _lasts(k, v)}
         return found
 
     def _ending(self) -> Iterator[Mark]:
@@ -203,6 +208,11 @@ def _rank(sort: Sort, mark: Mark) -> tuple[int, int]:
         return _FAR.get(mark.state, 3), mark.at
     later = mark.at if sort == "refined" else -mark.at
     return int(mark.state in _LEVELS), later
+
+
+def _lasts(name: str, value: Scalar) -> bool:
+    """Whether a fact told on the way still holds at the end, if that is silent."""
+    return name in _LASTING or isinstance(value, str)
 
 
 def _words(mark: Mark) -> str:

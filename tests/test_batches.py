@@ -160,6 +160,14 @@ async def test_credits_that_exceed_what_was_held_are_told_of_once(firm: Firm):
     assert Trouble.LEDGER in (await firm.batch()).troubles
 
 
+async def test_a_refund_that_comes_before_its_end_is_no_mismatch(firm: Firm):
+    for kind in ("batch.running", "batch.refunded", "batch.completed"):
+        await firm.sent(kind)
+        await firm.follow()
+
+    assert await firm.told() == []
+
+
 async def test_an_alert_is_not_raised_again_after_a_crash_before_the_commit(
     firm: Firm,
 ):

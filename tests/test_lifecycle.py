@@ -295,3 +295,12 @@ def test_the_samples_of_sora2_are_one_whole_life():
     assert life.facts["request_id"] == "order-bat_1"
     assert troubles(life, sender.expects(life.facts)) == set()
     assert sender.expects(life.facts) == BOTH
+
+
+def test_counters_told_on_the_way_do_not_count_at_the_end():
+    """A refund may come before the end it belongs to."""
+    going = said(State.RUNNING, 5, total=10, failed=0, settled=0, request_id="order-1")
+
+    life = lived(going, REFUNDED)
+
+    assert life.facts == {"total": 10, "request_id": "order-1", "refunded": 10}

@@ -28,9 +28,11 @@ from receiver.cli.output import (
     plural,
     table,
 )
+from receiver.credits import mismatch
 from receiver.errors import NotFound
 from receiver.messages.words import lasting
 from receiver.models import Event, State
+from receiver.providers import Provider
 from receiver.providers.senders import Senders
 from receiver.stores import Reader
 from receiver.subjects import (
@@ -73,8 +75,14 @@ def batches() -> None:
 
 _filters = options(
     click.option("--source", help="From this source."),
-    click.option("--state", type=click.Choice([*State]), help="In this state."),
-    click.option("--problem", type=click.Choice([*Trouble]), help="With this problem."),
+    click.option(
+        "--state", type=click.Choice([s.value for s in State]), help="In this state."
+    ),
+    click.option(
+        "--problem",
+        type=click.Choice([t.value for t in Trouble]),
+        help="With this problem.",
+    ),
     click.option("--request-id", help="Made by the request with this id."),
     click.option("--final/--open", default=None, help="That have ended, or have not."),
     click.option("--older-than", help="Nothing was heard of them for so long: 2h, 3d."),
@@ -184,6 +192,7 @@ async def show(
         emit_json({**plain(found), "steps": steps, **results})
         return
     _show_facts(found)
+    _show_troubles(found, senders.of(found.source))
     click.secho("\ntimeline", bold=True)
     for line in drawn(timeline(steps)):
         click.echo(line)
@@ -238,8 +247,13 @@ def _show_facts(found: Subject) -> None:
             *([("credits", credits_words(marks))] if marks != Credits() else []),
         ]
     )
+
+
+def _show_troubles(found: Subject, sender: Provider | None) -> None:
+    wrong = mismatch(found.facts, sender.item_cost if sender is not None else None)
     for trouble in found.troubles:
-        click.secho(f"! {trouble}: {MEANINGS[trouble]}", fg="yellow")
+        more = f" ({wrong.problem})" if trouble is Trouble.LEDGER and wrong else ""
+        click.secho(clean(f"! {trouble}: {MEANINGS[trouble]}{more}"), fg="yellow")
 
 
 def credits_words(found: Credits) -> str:
