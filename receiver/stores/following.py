@@ -146,3 +146,11 @@ class FollowingStore(Protocol):
         returns of how many that is so.
         """
         ...
+
+    async def prune_subjects(self, before: datetime, limit: int) -> int:
+        """
+        Forget subjects of which nothing was heard since `before`, the oldest first, at
+        most so many; returns how many it was.  An event that still comes for one begins
+        a life anew.
+        """
+        ...

@@ -272,3 +272,28 @@ async def test_pages_of_subjects_have_each_once_the_newest_first(store: Store):
 async def test_a_subject_that_is_not_there_is_not_found(store: Store):
     with pytest.raises(NotFound):
         await store.subject("sub_0000000000000001")
+
+
+async def test_subjects_of_which_nothing_was_heard_for_long_are_forgotten(store: Store):
+    first = await accepted(store, at=NOW - timedelta(days=3))
+    second = await accepted(store, at=NOW - timedelta(days=2))
+    third = await accepted(store, at=NOW)
+    old: dict[str, Any] = {"heard_at": NOW - timedelta(days=2)}
+    await store.advance(
+        "f",
+        third,
+        [
+            change("old", first, steps=[step(first)], **old),
+            change("older, heard of", "evt_0000000000000001"),
+            change("old, too", second, **old),
+            change("new", third),
+        ],
+    )
+    gone = (await store.subjects(SubjectFilter(subject="old"), limit=1))[0].id
+
+    pruned = [await store.prune_subjects(NOW - timedelta(days=1), 1) for _ in range(3)]
+
+    assert pruned == [1, 1, 0]
+    left = [one.subject for one in await store.subjects(ALL, limit=10)]
+    assert left == ["new", "older, heard of"]
+    assert await store.subject_steps(gone) == []

@@ -456,6 +456,11 @@ class SqliteStore(SqliteReader):
         added: int = await self._write(subjects.register, item)
         return added
 
+    async def prune_subjects(self, before: datetime, limit: int) -> int:
+        item = (ids.floor(before), to_ms(before), limit)
+        pruned: int = await self._write(subjects.prune, item)
+        return pruned
+
     # -- looking
 
     async def queues(self) -> Sequence[Queue]:

@@ -151,6 +151,22 @@ def register(
     return results
 
 
+def prune(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int, int]]
+) -> Sequence[int]:
+    """Items are (the first id to keep, heard since, at most)."""
+    results: list[int] = []
+    for item in items:
+        old = connection.execute(
+            "SELECT id FROM subjects WHERE id < ? AND heard_at < ? ORDER BY id LIMIT ?",
+            item,
+        ).fetchall()
+        connection.executemany("DELETE FROM subject_steps WHERE subject_id = ?", old)
+        connection.executemany("DELETE FROM subjects WHERE id = ?", old)
+        results.append(len(old))
+    return results
+
+
 # -- for the follower
 
 
