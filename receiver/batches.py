@@ -6,8 +6,8 @@ and `batch.stalled` where nothing was heard for too long; each once for a subjec
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from receiver import ids, internal, lifecycle
@@ -15,7 +15,7 @@ from receiver.clock import from_ms
 from receiver.credits import Mismatch, credits_of, mismatch
 from receiver.follower import Folded, Raise
 from receiver.lifecycle import Life, Said, after, dump, load, troubles
-from receiver.models import State
+from receiver.models import Scalar, State
 from receiver.providers.senders import Senders
 from receiver.settings import Settings
 from receiver.stores.following import Followed, FollowingReader, Known, Name
@@ -47,6 +47,7 @@ class _One:
     provider: str
     life: Life
     steps: list[SubjectStep]
+    facts: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
 
 
 class Batches:
@@ -86,6 +87,7 @@ class Batches:
         raises: list[Raise] = []
         for i, one in enumerate(lives.values()):
             await _breathe(i)
+            one.facts = one.life.facts
             wrong = self._mismatch(one)
             changes.append(self._change(one, wrong))
             if news and wrong is not None and not wrong.early:
@@ -96,14 +98,16 @@ class Batches:
         if not one.life.final:
             return None
         sender = self._senders.of(one.name[0])
-        return mismatch(one.life.facts, None if sender is None else sender.item_cost)
+        return mismatch(one.facts, None if sender is None else sender.item_cost)
 
     def _change(self, one: _One, wrong: Mismatch | None) -> SubjectChange:
         source, subject = one.name
         life, check_at = one.life, None
-        facts = life.facts
+        facts, state, final = one.facts, life.state, life.final
         sender = self._senders.of(source)
-        expected = sender.expects(facts) if sender is not None else frozenset[State]()
+        expected = frozenset[State]()
+        if final and sender is not None:
+            expected = sender.expects(facts)
         found = set(troubles(life, expected))
         if wrong is not None and wrong.early and life.short is None:
             check_at = from_ms(life.heard) + SETTLES
@@ -116,8 +120,8 @@ class Batches:
             subject=subject,
             provider=one.provider,
             kind=mark.type.rpartition(".")[0] or mark.type if mark else "",
-            state=life.state,
-            final=life.final,
+            state=state,
+            final=final,
             begun_at=from_ms(life.begun),
             heard_at=from_ms(life.heard),
             ended_at=None if life.ended is None else from_ms(life.ended),
@@ -163,8 +167,9 @@ class Batches:
     async def _known(self, names: Sequence[Name]) -> list[_One]:
         known = await self._store.known_subjects(names)
         return [
-            _One(name, kept.id, kept.provider, load(kept.memory), [])
+            _One(name, kept.id, kept.provider, life, [], life.facts)
             for name, kept in known.items()
+            for life in [load(kept.memory)]
         ]
 
 
@@ -218,7 +223,7 @@ def _step(event: Followed) -> SubjectStep:
 
 def _mismatched(one: _One, wrong: Mismatch) -> Raise:
     source, subject = one.name
-    credits_ = credits_of(one.life.facts)
+    credits_ = credits_of(one.facts)
     body = internal.batch_ledger_mismatch(
         subject,
         source=source,

@@ -26,7 +26,7 @@ from receiver.stores.following import Change, Followed, Stretch
 STRETCH = 100
 """Events folded at a time: so few that nobody notices."""
 
-COLLECT_S = 0.05
+COLLECT_S = 0.1
 """Events that come within this time are folded together, which is less work."""
 
 LOOK_S = 5.0
@@ -137,7 +137,12 @@ class Follower:
             return
         now = clock.now()
         for folder in self._folders:
-            await self._keep([await folder.look(now)], None)
+            try:
+                await self._keep([await folder.look(now)], None)
+            except StoreError:
+                raise
+            except Exception:  # noqa: BLE001 (events go on being folded)
+                logs.get().exception("follower.fault")
         self._looked = clock.monotonic()
 
     # -- events

@@ -39,9 +39,6 @@ Sort = Literal["refined", "end", "aside", "progress"]
 """What an event is to its subject; of each sort one counts most, and is kept."""
 
 _ENDS: tuple[Sort, ...] = ("refined", "end", "aside")
-_SORTS: tuple[Sort, ...] = ("aside", "progress", "end", "refined")
-"""Those that count more come later."""
-
 _FAR = {State.UNKNOWN: 0, State.PENDING: 1, State.RUNNING: 2}
 """How far a subject has come that has not ended."""
 
@@ -111,7 +108,7 @@ class Life:
 
     @property
     def final(self) -> bool:
-        return any(sort in self.marks for sort in _ENDS)
+        return not self.marks.keys().isdisjoint(_ENDS)
 
     @property
     def ended(self) -> int | None:
@@ -124,11 +121,14 @@ class Life:
     def facts(self) -> Mapping[str, Scalar]:
         """Counters and credits, each from the event that counts most."""
         found: dict[str, Scalar] = {}
-        for sort in _SORTS:
+        progress = self.marks.get("progress")
+        if progress is not None:
+            final = self.final
+            told = progress.facts.items()
+            found = {k: v for k, v in told if not final or _lasts(k, v)}
+        for sort in ("aside", "end", "refined"):
             if sort in self.marks:
                 found |= self.marks[sort].facts
-            if sort == "progress" and self.final:
-                found = {k: v for k, v in found.items() if _lasts(k, v)}
         return found
 
     def _ending(self) -> Iterator[Mark]:

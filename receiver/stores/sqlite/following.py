@@ -19,7 +19,8 @@ from receiver import ids
 from receiver.clock import from_ms
 from receiver.stores.following import Change, Followed, Stretch
 from receiver.stores.sqlite import subjects
-from receiver.stores.sqlite.reads import UNREADABLE, Known
+from receiver.stores.sqlite.names import Names
+from receiver.stores.sqlite.reads import UNREADABLE
 from receiver.stores.sqlite.rows import STATES, Row, moment
 from receiver.subjects import SubjectChange
 
@@ -85,11 +86,11 @@ async def furthest(db: aiosqlite.Connection) -> int:
 
 
 async def follow(
-    db: aiosqlite.Connection, known: Known, after: str | None, limit: int
+    db: aiosqlite.Connection, names: Names, after: str | None, limit: int
 ) -> Stretch:
     rows = list(
         await db.execute_fetchall(
-            "SELECT id, source_id, provider_id, key, type_id, subject, state, final,"
+            "SELECT id, source_id, provider_id, type_id, key, subject, state, final,"
             " occurred_at, received_at, origin, facts FROM events"
             " WHERE id > ? ORDER BY id LIMIT ?",
             (-1 if after is None else ids.number("evt", after), limit),
@@ -97,11 +98,11 @@ async def follow(
     )
     if not rows:
         return Stretch((), None)
-    names = (await known()).names
+    await names.know(db, {number for row in rows for number in row[1:4]})
     found: list[Followed] = []
     for row in rows:
         with suppress(*UNREADABLE):
-            found.append(_followed(row, names))
+            found.append(_followed(row, names.names))
     return Stretch(found, ids.public("evt", rows[-1][0]))
 
 
@@ -110,8 +111,8 @@ def _followed(row: Row, names: Mapping[int, str]) -> Followed:
         id=ids.public("evt", row[0]),
         source=names[row[1]],
         provider=names[row[2]],
-        key=row[3],
-        type=names[row[4]],
+        type=names[row[3]],
+        key=row[4],
         subject=row[5],
         state=STATES[row[6]],
         final=bool(row[7]),

@@ -7,7 +7,7 @@ only committed ones are.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import aiosqlite
 
@@ -23,6 +23,11 @@ class Names:
         self.decisions: dict[int, Decision] = {}
         self.numbers: dict[str, int] = {}
         self.decision_numbers: dict[Decision, int] = {}
+
+    async def know(self, connection: aiosqlite.Connection, used: Iterable[int]) -> None:
+        """Learn these numbers' names, if one of them is new to us."""
+        if not self.names.keys() >= set(used):
+            await self.load(connection)
 
     async def load(self, connection: aiosqlite.Connection) -> None:
         """Learn what the tables have that we do not know yet."""

@@ -236,11 +236,11 @@ class SqliteReader:
 
     async def follow(self, after: str | None, limit: int) -> Stretch:
         async with translated():
-            return await following.follow(self._reader, self._known, after, limit)
+            return await following.follow(self._reader, self._names, after, limit)
 
     async def known_subjects(self, names: Sequence[Name]) -> Mapping[Name, Known]:
         async with translated():
-            return await subjects.known_subjects(self._reader, self._known, names)
+            return await subjects.known_subjects(self._reader, self._names, names)
 
     async def silent_subjects(
         self, source: str, before: datetime, limit: int

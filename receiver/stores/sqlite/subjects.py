@@ -19,6 +19,7 @@ from receiver.errors import NotFound
 from receiver.models import State
 from receiver.stores import following
 from receiver.stores.sqlite import reads
+from receiver.stores.sqlite.names import Names
 from receiver.stores.sqlite.rows import STATE_NUMBERS, STATES, Row, moment
 from receiver.subjects import (
     Credits,
@@ -171,20 +172,20 @@ def prune(
 
 
 async def known_subjects(
-    db: aiosqlite.Connection, known: reads.Known, names: Sequence[following.Name]
+    db: aiosqlite.Connection, names: Names, those: Sequence[following.Name]
 ) -> dict[following.Name, following.Known]:
-    names_ = await known()
-    numbers = names_.numbers
+    if not {source for source, _ in those} <= names.numbers.keys():
+        await names.load(db)
     wanted = {
-        (numbers[source], subject): (source, subject)
-        for source, subject in names
-        if source in numbers
+        (names.numbers[source], subject): (source, subject)
+        for source, subject in those
+        if source in names.numbers
     }
     found: dict[following.Name, following.Known] = {}
     pairs = list(wanted)
     for start in range(0, len(pairs), _MANY):
         chunk = pairs[start : start + _MANY]
-        chunk += chunk[:1] * (_MANY - len(chunk))  # so that it stays prepared
+        chunk += [(0, "")] * (_MANY - len(chunk))  # so that it stays prepared
         marks = ", ".join(["(?, ?)"] * _MANY)
         rows = await db.execute_fetchall(
             f"WITH wanted (source, subject) AS (VALUES {marks})"
@@ -193,9 +194,11 @@ async def known_subjects(
             " ON s.source_id = w.source AND s.subject = w.subject",
             [value for pair in chunk for value in pair],
         )
+        rows = list(rows)
+        await names.know(db, {row[3] for row in rows})
         for source, subject, number, provider, memory in rows:
             name = wanted[source, subject]
-            kept = (ids.public("sub", number), names_.names[provider], memory)
+            kept = (ids.public("sub", number), names.names[provider], memory)
             found[name] = following.Known(*kept)
     return found
 
@@ -238,10 +241,10 @@ async def subjects(
     limit: int,
     after: str | None,
 ) -> list[Subject]:
-    conditions = _conditions(where)
+    found = conditions(where)
     if after is not None:
-        conditions.append(("id < ?", (ids.number("sub", after),)))
-    clause, values = reads.where_sql(conditions)
+        found.append(("id < ?", (ids.number("sub", after),)))
+    clause, values = reads.where_sql(found)
     rows = await db.execute_fetchall(
         f"SELECT {_COLUMNS} FROM subjects {clause} ORDER BY id DESC LIMIT ?",
         (*values, limit),
@@ -250,25 +253,31 @@ async def subjects(
     return [_subject(row, names) for row in rows]
 
 
-def _conditions(where: SubjectFilter) -> reads.Conditions:
-    conditions = reads.time_conditions("id", where.since, where.until)
-    if where.source is not None:
-        sql = "source_id IN (SELECT id FROM names WHERE name = ?)"
-        conditions.append((sql, (where.source,)))
+def conditions(where: SubjectFilter) -> reads.Conditions:
+    """What the filter says, so that only what is small or wanted is read."""
+    found = reads.time_conditions("id", where.since, where.until)
+    if where.source is not None:  # + keeps to the order of ids, or to a better index
+        sql = "+source_id IN (SELECT id FROM names WHERE name = ?)"
+        found.append((sql, (where.source,)))
     if where.subject is not None:
-        conditions.append(("subject = ?", (where.subject,)))
+        sql = (
+            "id IN (SELECT id FROM subjects WHERE source_id IN (SELECT id FROM names)"
+            " AND subject = ?)"
+        )  # by the index, for any source
+        found.append((sql, (where.subject,)))
     if where.state is not None:
-        conditions.append(("state = ?", (STATE_NUMBERS[where.state],)))
+        found.append(("state = ?", (STATE_NUMBERS[where.state],)))
     if where.final is not None:
-        conditions.append(("final = ?", (int(where.final),)))
+        found.append((f"final = {int(where.final)}", ()))  # a partial index
     if where.trouble is not None:
         bit = 1 << _TROUBLES.index(where.trouble)
-        conditions.append((f"troubles <> 0 AND troubles & {bit}", ()))
+        found.append((f"troubles <> 0 AND troubles & {bit}", ()))
     if where.request_id is not None:
-        conditions.append(("request_id = ?", (where.request_id,)))
+        sql = "id IN (SELECT id FROM subjects WHERE request_id = ?)"
+        found.append((sql, (where.request_id,)))
     if where.silent_since is not None:
-        conditions.append(("heard_at < ?", (to_ms(where.silent_since),)))
-    return conditions
+        found.append(("heard_at < ?", (to_ms(where.silent_since),)))
+    return found
 
 
 async def subject(

@@ -33,6 +33,7 @@ CREATE TABLE subjects (
 ) STRICT;
 CREATE INDEX subjects_silent ON subjects (source_id, heard_at)
     WHERE final = 0 AND stalled_at IS NULL;
+CREATE INDEX subjects_open ON subjects (id) WHERE final = 0;
 CREATE INDEX subjects_ended ON subjects (ended_at) WHERE final = 1;
 CREATE INDEX subjects_check ON subjects (check_at) WHERE check_at IS NOT NULL;
 CREATE INDEX subjects_ask ON subjects (next_ask_at) WHERE next_ask_at IS NOT NULL;
