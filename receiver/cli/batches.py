@@ -24,7 +24,6 @@ from receiver.cli.output import (
     coloured,
     emit_json,
     facts,
-    plain,
     plural,
     table,
 )
@@ -32,6 +31,7 @@ from receiver.credits import mismatch
 from receiver.errors import NotFound
 from receiver.messages.words import lasting
 from receiver.models import Event, State
+from receiver.plain import plain
 from receiver.providers import Provider
 from receiver.providers.senders import Senders
 from receiver.stores import Reader
