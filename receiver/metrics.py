@@ -58,6 +58,8 @@ class Metrics:
         self.attempts = self._counter(
             "attempts", "Attempts at deliveries, by outcome.", ("destination", "result")
         )
+        self._commits = self._counter("store_commits", "Transactions committed.", ())
+        self._commits_told = 0
         self.delivered_after = Histogram(
             "receiver_accept_to_delivered_seconds",
             "From accepting an event to its delivery being confirmed.",
@@ -91,6 +93,11 @@ class Metrics:
         age = (now - oldest_at).total_seconds() if oldest_at else 0.0
         self.pending.labels(destination).set(pending)
         self.oldest.labels(destination).set(max(0.0, age))
+
+    def set_commits(self, commits: int) -> None:
+        """How many transactions the store has committed since the process began."""
+        self._commits.inc(commits - self._commits_told)
+        self._commits_told = commits
 
     def text(self) -> bytes:
         """The exposition format, version 0.0.4."""

@@ -50,6 +50,15 @@ def test_a_queue_has_a_length_and_an_age():
     assert found["receiver_oldest_pending_seconds", "early"] == 0
 
 
+def test_commits_are_those_of_the_store_however_often_it_is_asked():
+    metrics = Metrics()
+
+    for commits in (0, 3, 3, 5):
+        metrics.set_commits(commits)
+
+    assert samples(metrics.text())["receiver_store_commits_total",] == 5
+
+
 def test_names_of_any_kind_are_escaped():
     metrics = Metrics()
 
@@ -84,6 +93,7 @@ async def test_the_server_counts_what_happens(tmp_path):
     assert found["receiver_accept_to_delivered_seconds_count", "app"] == 1
     assert found["receiver_pending_deliveries", "app"] == 0
     assert found["receiver_destination_paused", "app"] == 0
+    assert found["receiver_store_commits_total",] >= 3  # names, event, outcome
 
 
 @pytest.mark.skipif(

@@ -449,6 +449,11 @@ class Store(Reader, FollowingStore, Protocol):
 
     # -- life
 
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since it was opened."""
+        ...
+
     async def remember(self, name: str, text: str, now: datetime) -> None:
         """Keep a text that must outlive a restart, in place of the name's earlier one."""
         ...

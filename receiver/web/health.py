@@ -65,6 +65,7 @@ class Health:
             self._metrics.set_queue(
                 queue.destination, queue.pending, queue.oldest_at, now
             )
+        self._metrics.set_commits(self._store.commits)
         held_back = self._dispatcher.held_back()
         for name, paused in self._dispatcher.paused().items():
             self._metrics.paused.labels(name).set(paused)

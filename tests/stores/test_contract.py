@@ -58,6 +58,16 @@ async def test_an_event_is_kept_as_it_came(store: Store, reader: Reader):
         assert stored.facts == FACTS
 
 
+async def test_what_is_written_is_counted_in_commits(store: Store):
+    before = store.commits
+
+    await store.add(event(), decision("crm"), FACTS)
+    between = store.commits
+    await store.ping()
+
+    assert before < between < store.commits
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"\0", EVERY_BYTE, b"\xff\xfe" * 1_000, EVERY_BYTE * 16_384],

@@ -139,6 +139,10 @@ class SqliteStore(SqliteReader):
     async def close(self) -> None:
         await self._life.aclose()
 
+    @property
+    def commits(self) -> int:
+        return self._group.commits
+
     async def remember(self, name: str, text: str, now: datetime) -> None:
         await self._write(writes.remember, (name, text, to_ms(now)), len(text))
 
