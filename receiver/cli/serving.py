@@ -16,7 +16,6 @@ import click
 
 from receiver.cli.common import check_complete, check_name, program, settings_of
 from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
-from receiver.cli.trying import notes, would_send
 from receiver.errors import SettingsError
 from receiver.providers import provider_of
 from receiver.providers.verification import authorization_of
@@ -66,6 +65,8 @@ def check(config: Path | None, json_: bool) -> None:
       receiver check
       receiver -c staging.toml check --json
     """
+    from receiver.cli.trying import notes, would_send
+
     try:
         settings = complete(config)
     except SettingsError as error:

@@ -11,9 +11,9 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from urllib.parse import urlsplit
 
+from receiver import __version__
 from receiver.destinations import Parcel
 from receiver.destinations.computing import (
     JSON,
@@ -33,7 +33,7 @@ from receiver.destinations.http_settings import (
 from receiver.models import Secret
 from receiver.signatures import standard_signature
 
-USER_AGENT = f"receiver/{version('receiver')}"
+USER_AGENT = f"receiver/{__version__}"
 
 LEAST_HIDDEN_CHARS = 4
 """A secret of fewer is hidden only where it is all there is."""

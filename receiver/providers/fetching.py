@@ -1,8 +1,8 @@
 """One bounded look at a document of a sender's: never redirected, slow or large."""
 
-from importlib.metadata import version
-
 import aiohttp
+
+from receiver import __version__
 
 ANSWER_S = 5.0
 """For all of it; senders wait some ten seconds for their answer themselves."""
@@ -12,7 +12,7 @@ MOST_BYTES = 64 * 1024
 _HEADERS = {
     "accept": "application/json",
     "accept-encoding": "identity",  # nothing that grows when it is unpacked
-    "user-agent": f"receiver/{version('receiver')}",
+    "user-agent": f"receiver/{__version__}",
 }
 
 
