@@ -51,6 +51,7 @@ _COMMANDS = {
     ),
     "replay": ("receiver.cli.replays", "deliver stored events again"),
     "status": ("receiver.cli.status", "the ledger, the queues, what needs attention"),
+    "bench": ("receiver.cli.benching", "how fast it is, on this machine and disk"),
 }
 
 
