@@ -52,6 +52,10 @@ _COMMANDS = {
     "replay": ("receiver.cli.replays", "deliver stored events again"),
     "status": ("receiver.cli.status", "the ledger, the queues, what needs attention"),
     "bench": ("receiver.cli.benching", "how fast it is, on this machine and disk"),
+    "crashtest": (
+        "receiver.cli.crashing",
+        "kill a receiver again and again, on this disk, and see what it kept",
+    ),
 }
 
 
