@@ -9,7 +9,7 @@ from pathlib import Path
 
 from receiver import clock
 from receiver.crashtest.plan import Plan
-from receiver.crashtest.processes import Failed, Life, Witnesses, shown, witnesses
+from receiver.crashtest.processes import Failed, Life, Witnesses, witnesses
 from receiver.crashtest.verdict import Promise, Verdict
 
 EARLY = 0.15
@@ -93,4 +93,4 @@ async def _last_life(there: Witnesses) -> Verdict:
         await there.stop_sending()
         await there.drained()
         exit_code = await life.stop()
-    return there.judge(await shown(there.folder, exit_code))
+    return await there.judge(exit_code)

@@ -21,7 +21,7 @@ log_format = "json"
 grace = "20s"
 
 [store]
-url = "sqlite:///receiver.db"
+url = "sqlite:///{store}"
 min_free_bytes = 0
 
 [sources.crashtest]
@@ -65,6 +65,8 @@ class Plan:
 
     seed: int
     secret: str
+    store: str = "receiver.db"
+    """Its file, in the folder unless it says where."""
     subjects: int = 24
     connections: int = 12
     rate: float = 400.0
@@ -97,7 +99,9 @@ def config(plan: Plan, sink: str) -> str:
         )
         for name in DESTINATIONS
     )
-    return _CONFIG.format(secret=plan.secret, destinations=destinations)
+    return _CONFIG.format(
+        secret=plan.secret, store=plan.store, destinations=destinations
+    )
 
 
 class Journal:

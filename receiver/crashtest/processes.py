@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from receiver.crashtest.plan import Plan, config, noted, tell
-from receiver.crashtest.verdict import Kept, Verdict, judge
+from receiver.crashtest.verdict import Kept, Notes, Verdict, judge
 from receiver.ledger import Ledger
 from receiver.models import Status
 from receiver.stores import EventFilter, open_reader
@@ -35,12 +35,12 @@ class Witnesses:
     def __init__(
         self,
         folder: Path,
+        plan: Plan,
         sender: asyncio.subprocess.Process,
-        sink: asyncio.subprocess.Process,
     ) -> None:
         self.folder = folder
+        self.store = f"sqlite:///{folder.resolve() / plan.store}"
         self._sender = sender
-        self._sink = sink
 
     def receiver_is_at(self, url: str) -> None:
         """Where the sender has to post from now on."""
@@ -58,7 +58,7 @@ class Witnesses:
         """
         loop = asyncio.get_running_loop()
         received, since = -1, loop.time()
-        while await pending(self.folder):
+        while await self._pending():
             size = (self.folder / "received.jsonl").stat().st_size
             if size != received:
                 received, since = size, loop.time()
@@ -67,11 +67,24 @@ class Witnesses:
             await asyncio.sleep(LOOK_EVERY_S)
         return True
 
-    def judge(self, kept: Kept) -> Verdict:
+    async def judge(self, exit_code: int | None) -> Verdict:
         """What they noted until now, held against what the receiver has to show."""
-        sent = list(noted(self.folder / "sent.jsonl"))
-        received = list(noted(self.folder / "received.jsonl"))
-        return judge(sent, received, kept)
+        kept = await shown(self.store, exit_code)
+        return judge(self.sent(), self.received(), kept)
+
+    def sent(self) -> Notes:
+        return list(noted(self.folder / "sent.jsonl"))
+
+    def received(self) -> Notes:
+        return list(noted(self.folder / "received.jsonl"))
+
+    async def _pending(self) -> int:
+        """How many deliveries wait."""
+        reader = await open_reader(self.store)
+        try:
+            return sum(queue.pending for queue in await reader.queues())
+        finally:
+            await reader.close()
 
 
 @asynccontextmanager
@@ -91,7 +104,7 @@ async def witnesses(folder: Path, plan: Plan) -> AsyncGenerator[Witnesses, None]
         (folder / "receiver.toml").write_text(config(plan, address))
         sender = await _python("receiver.crashtest.sender", folder)
         try:
-            yield Witnesses(folder, sender, sink)
+            yield Witnesses(folder, plan, sender)
         finally:
             await _ended(sender)
     finally:
@@ -189,6 +202,10 @@ class Life:
         """SIGTERM; the exit code, None if it did not end by itself."""
         with suppress(ProcessLookupError):
             self._process.terminate()
+        return await self.ended()
+
+    async def ended(self) -> int | None:
+        """The exit code, once it ends by itself; None if it does not in time."""
         try:
             async with asyncio.timeout(STOP_S):
                 return await self._process.wait()
@@ -210,18 +227,9 @@ class Life:
             self._url.set_exception(Failed(f"the receiver did not start: {said}"))
 
 
-async def pending(folder: Path) -> int:
-    """How many deliveries wait."""
-    reader = await open_reader(_store(folder))
-    try:
-        return sum(queue.pending for queue in await reader.queues())
-    finally:
-        await reader.close()
-
-
-async def shown(folder: Path, exit_code: int | None) -> Kept:
+async def shown(store: str, exit_code: int | None) -> Kept:
     """What the store has to show, read by somebody else than its owner."""
-    reader = await open_reader(_store(folder))
+    reader = await open_reader(store)
     try:
         events: list[tuple[str, str]] = []
         after = None
@@ -240,7 +248,3 @@ def _unsettled(ledger: Ledger) -> Mapping[str, int]:
         for status in Status
         if status is not Status.DELIVERED
     }
-
-
-def _store(folder: Path) -> str:
-    return f"sqlite:///{folder / 'receiver.db'}"

@@ -1,0 +1,159 @@
+"""
+`receiver`, with a trap in it: run as a script, in place of `python -m receiver`.
+
+Nothing of this is in the product.  SQLite's connections, aiohttp's requests and two of
+our own names are wrapped from outside; what is reached is told by the environment:
+
+    POINT=before-commit:3    SIGKILL when that is reached for the third time
+    LIE=lost-commit:3        the third commit of events is rolled back instead
+    LIE=no-sync              the store syncs nothing
+    CHECKPOINT=40            the log is emptied into the file after so many pages
+    CLOCK=/path              seconds in that file are added to the wall clock
+"""
+
+import os
+import signal
+import sqlite3
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from receiver import clock
+from receiver.cli import main
+from receiver.stores.sqlite import SqliteStore
+from receiver.web import hooks
+
+POINTS = (
+    "before-commit",
+    "after-commit",
+    "before-claim",
+    "before-post",
+    "after-post",
+    "inside-recording",
+    "before-recording",
+    "after-recording",
+)
+
+_reached: Counter[str] = Counter()
+
+
+def reached(point: str) -> bool:
+    """Whether this is where, and when, something is to happen."""
+    _reached[point] += 1
+    wanted = f"{point}:{_reached[point]}"
+    return wanted in (os.environ.get("POINT"), os.environ.get("LIE"))
+
+
+def trap(point: str) -> None:
+    if reached(point):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Watched(sqlite3.Connection):
+    """Knows what the open transaction writes, by its statements."""
+
+    writes: frozenset[str] = frozenset()
+
+    def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        if sql.startswith("BEGIN"):
+            self.writes = frozenset()
+        if sql == "COMMIT":
+            return self._commit()
+        if "synchronous" in sql and os.environ.get("LIE") == "no-sync":
+            sql = "PRAGMA synchronous = OFF"
+        if "wal_autocheckpoint" in sql and "CHECKPOINT" in os.environ:
+            sql = f"PRAGMA wal_autocheckpoint = {os.environ['CHECKPOINT']}"
+        self._note(sql)
+        return super().execute(sql, *values)
+
+    def executemany(self, sql: str, *values: Any) -> sqlite3.Cursor:
+        self._note(sql)
+        if "UPDATE deliveries" in sql and "attempts" in self.writes:
+            trap("inside-recording")
+        return super().executemany(sql, *values)
+
+    def executescript(self, sql: str) -> sqlite3.Cursor:
+        def step() -> int:
+            trap("migration")
+            return 0
+
+        if "user_version" in sql:
+            self.set_progress_handler(step, 10)
+        try:
+            return super().executescript(sql)
+        finally:
+            self.set_progress_handler(None, 0)
+
+    def _note(self, sql: str) -> None:
+        for table in ("events", "attempts"):
+            if f"INSERT INTO {table} " in sql:
+                self.writes |= {table}
+
+    def _commit(self) -> sqlite3.Cursor:
+        events, attempts = "events" in self.writes, "attempts" in self.writes
+        if events:
+            trap("before-commit")
+        if attempts:
+            trap("before-recording")
+        lie = events and reached("lost-commit")
+        done = super().execute("ROLLBACK" if lie else "COMMIT")
+        if events:
+            trap("after-commit")
+        if attempts:
+            trap("after-recording")
+        return done
+
+
+def watch_store() -> None:
+    connect = sqlite3.connect
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        return connect(*arguments, **{"factory": Watched, **options})
+
+    sqlite3.connect = watched  # type: ignore[assignment]
+    claim = SqliteStore.claim
+
+    async def claiming(*arguments: Any, **options: Any) -> Any:
+        if _reached["answered"]:
+            trap("before-claim")
+        return await claim(*arguments, **options)
+
+    SqliteStore.claim = claiming  # type: ignore[method-assign]
+
+
+def watch_network() -> None:
+    answer = hooks._answer
+    request = aiohttp.ClientSession._request
+
+    async def answering(send: Any, status: int, *rest: Any, **more: Any) -> None:
+        await answer(send, status, *rest, **more)
+        _reached["answered"] += status == 200
+
+    async def requesting(*arguments: Any, **options: Any) -> Any:
+        trap("before-post")
+        response = await request(*arguments, **options)
+        trap("after-post")
+        return response
+
+    hooks._answer = answering
+    aiohttp.ClientSession._request = requesting  # type: ignore[method-assign]
+
+
+def shift_clock(by: Path) -> None:
+    real = clock.now
+
+    def shifted() -> Any:
+        return real() + timedelta(seconds=float(by.read_text() or 0))
+
+    clock.now = shifted
+
+
+if __name__ == "__main__":
+    watch_store()
+    watch_network()
+    if "CLOCK" in os.environ:
+        shift_clock(Path(os.environ["CLOCK"]))
+    main()
