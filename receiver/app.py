@@ -25,7 +25,7 @@ from receiver.batches import Batches
 from receiver.child import kill_all
 from receiver.destinations import make
 from receiver.dispatcher import Dispatcher
-from receiver.errors import Problem, SettingsError, StoreError
+from receiver.errors import Problem, SettingsError, StoreError, StoreUnusable
 from receiver.follower import Follower
 from receiver.ingest import Intake
 from receiver.ledger import orphan_advice, standings
@@ -197,7 +197,8 @@ async def _serve(
         _notify("STOPPING=1")
         await _stop(app, servers, tasks)
     finally:
-        control_path(settings.store.url).unlink(missing_ok=True)
+        with suppress(OSError):  # closing the store matters more
+            control_path(settings.store.url).unlink(missing_ok=True)
         await app.close()
         log.info("receiver.stopped")
 
@@ -341,11 +342,17 @@ def _listen_locally(path: Path) -> socket.socket:
         message = "is too long for a Unix socket beside it"
         hint = f"keep it under {MAX_SOCKET_PATH} characters"
         raise SettingsError([Problem(str(path), "store.url", message, hint)])
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
+        path.unlink(missing_ok=True)
         listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise StoreUnusable(
+            f"{path} cannot be made ({error.strerror}): the store's folder must belong "
+            "to the user the receiver runs as, on a disk with room"
+        ) from error
     finally:
         os.umask(before)
     listener.listen(BACKLOG)

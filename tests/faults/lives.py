@@ -50,6 +50,15 @@ async def accepted(there: Witnesses, more: int, within_s: float = 30) -> None:
             await asyncio.sleep(0.05)
 
 
+async def logged(there: Witnesses, words: str, within_s: float = 30) -> None:
+    """Until the receiver says this once more."""
+    log = there.folder / "receiver.log"
+    before = log.read_text().count(words)
+    async with asyncio.timeout(within_s):
+        while log.read_text().count(words) <= before:  # noqa: ASYNC110 (a file tells nobody)
+            await asyncio.sleep(0.05)
+
+
 def count_accepted(there: Witnesses) -> int:
     return sum(note["status"] == 200 for note in there.sent())
 

@@ -21,15 +21,14 @@ from typing import Any
 
 import aiohttp
 
-from receiver import clock
+from receiver import clock, delivery
 from receiver.cli import main
-from receiver.stores.sqlite import SqliteStore
 from receiver.web import hooks
 
 POINTS = (
     "before-commit",
     "after-commit",
-    "before-claim",
+    "after-answer",
     "before-post",
     "after-post",
     "inside-recording",
@@ -113,24 +112,21 @@ def watch_store() -> None:
     def watched(*arguments: Any, **options: Any) -> Any:
         return connect(*arguments, **{"factory": Watched, **options})
 
-    sqlite3.connect = watched  # type: ignore[assignment]
-    claim = SqliteStore.claim
-
-    async def claiming(*arguments: Any, **options: Any) -> Any:
-        if _reached["answered"]:
-            trap("before-claim")
-        return await claim(*arguments, **options)
-
-    SqliteStore.claim = claiming  # type: ignore[method-assign]
+    sqlite3.connect = watched
 
 
 def watch_network() -> None:
-    answer = hooks._answer
+    answer, attempt = hooks._answer, delivery.attempt_together
     request = aiohttp.ClientSession._request
 
     async def answering(send: Any, status: int, *rest: Any, **more: Any) -> None:
         await answer(send, status, *rest, **more)
         _reached["answered"] += status == 200
+
+    async def attempting(*arguments: Any) -> Any:
+        if _reached["answered"]:
+            trap("after-answer")
+        return await attempt(*arguments)
 
     async def requesting(*arguments: Any, **options: Any) -> Any:
         trap("before-post")
@@ -139,6 +135,7 @@ def watch_network() -> None:
         return response
 
     hooks._answer = answering
+    delivery.attempt_together = attempting  # type: ignore[assignment]
     aiohttp.ClientSession._request = requesting  # type: ignore[method-assign]
 
 

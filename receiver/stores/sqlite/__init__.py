@@ -160,7 +160,7 @@ class SqliteStore(SqliteReader):
         if decision not in self._names.decision_numbers:
             await self._know_names(*decision.destinations)
             await self._write(add_decisions, decision)
-            await self._names.load(self._reader)
+            await self._known()
         packed = await beside(len(event.body), pack, event.body)
         item = self._new_event(event, decision, facts, packed)
 
@@ -273,16 +273,20 @@ class SqliteStore(SqliteReader):
         number = self._names.numbers.get(destination)
         if number is None:
             return Claimed((), None)
-        async with translated():
-            return await self._due_now.claim(
-                number,
-                owner=owner,
-                now=now,
-                limit=limit,
-                max_bytes=max_bytes,
-                lease_s=lease_s,
-                by_hand=by_hand,
-            )
+        try:
+            async with translated():
+                return await self._due_now.claim(
+                    number,
+                    owner=owner,
+                    now=now,
+                    limit=limit,
+                    max_bytes=max_bytes,
+                    lease_s=lease_s,
+                    by_hand=by_hand,
+                )
+        except StoreUnusable as error:
+            self._guard.damaged(error)
+            raise
 
     def hand_to(self, destination: str, taker: Taker | None) -> None:
         self._hand_over.to(destination, taker)
@@ -476,14 +480,18 @@ class SqliteStore(SqliteReader):
     async def _write(
         self, operation: Operation, item: Any, size: int = 0, then: Then | None = None
     ) -> Any:
-        return await self._group.submit(operation, item, size, then)
+        try:
+            return await self._group.submit(operation, item, size, then)
+        except StoreUnusable as error:
+            self._guard.damaged(error)
+            raise
 
     async def _know_names(self, *names: str) -> None:
         """Give names their numbers before the rows that carry them: rare, so apart."""
         unknown = [name for name in names if name not in self._names.numbers]
         if unknown:
             await asyncio.gather(*(self._write(add_names, name) for name in unknown))
-            await self._names.load(self._reader)
+            await self._known()
 
     def _count(self, destination: int, change: int) -> None:
         self._pending[destination] = self._pending.get(destination, 0) + change

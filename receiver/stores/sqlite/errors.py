@@ -17,6 +17,17 @@ _WORDS = {
     sqlite3.SQLITE_NOTADB: (StoreUnusable, "the file is not a SQLite database"),
 }
 
+_DAMAGED = (
+    "stop the receiver; `receiver doctor` says how bad it is, "
+    "`receiver restore FILE` goes back to a backup"
+)
+_ADVICE = {
+    sqlite3.SQLITE_FULL: "make room on it",
+    sqlite3.SQLITE_READONLY: "who owns the file and its folder, and may they be written?",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
+    sqlite3.SQLITE_NOTADB: f"if it was one, {_DAMAGED}",
+}
+
 
 def code_of(error: BaseException) -> int | None:
     """SQLite's primary result code, where the error has one."""
@@ -35,8 +46,10 @@ def translate(error: BaseException) -> StoreError:
     if isinstance(error, StoreError):
         return error
     unknown = (StoreError if concerns_all(error) else Unwritable, "it cannot be kept")
-    kind, words = _WORDS.get(code_of(error) or -1, unknown)
-    translated = kind(f"{words} ({error})")
+    code = code_of(error) or -1
+    kind, words = _WORDS.get(code, unknown)
+    advice = f": {_ADVICE[code]}" if code in _ADVICE else ""
+    translated = kind(f"{words} ({error}){advice}")
     translated.__cause__ = error
     return translated
 

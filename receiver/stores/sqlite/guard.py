@@ -1,10 +1,10 @@
-"""What must hold for the file while we write to it: it is still there, with room."""
+"""What must hold for the file while we write to it: it is there, whole, with room."""
 
 import os
 from pathlib import Path
 
 from receiver import clock
-from receiver.errors import StoreBusy, StoreError
+from receiver.errors import StoreBusy, StoreError, StoreUnusable
 
 LOOK_EVERY_S = 1.0
 
@@ -18,6 +18,14 @@ class FileGuard:
         self._identity = self._identify()
         self._looked_at = float("-inf")
         self._has_room = True
+        self._damage = ""
+
+    def damaged(self, error: StoreUnusable) -> None:
+        """
+        From now on nothing is accepted into the file: who knows whether it could be
+        read again.
+        """
+        self._damage = str(error)
 
     def check_file(self) -> None:
         """
@@ -40,8 +48,11 @@ class FileGuard:
 
         Raises:
             StoreBusy: less than the configured space is free.
+            StoreUnusable: the file is damaged.
             StoreError: the folder is not there any more.
         """
+        if self._damage:
+            raise StoreUnusable(self._damage)
         now = clock.monotonic()
         if now - self._looked_at > LOOK_EVERY_S:
             try:
@@ -62,5 +73,16 @@ class FileGuard:
 
 
 def create_privately(store: Path) -> None:
-    """Make the file, if there is none, so that only its owner can read it."""
-    os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    """
+    Make the file, if there is none, so that only its owner can read it.
+
+    Raises:
+        StoreUnusable: it cannot be made, or be written.
+    """
+    try:
+        os.close(os.open(store, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StoreUnusable(
+            f"{store} cannot be written ({error.strerror}): it and its folder must "
+            "belong to the user the receiver runs as, on a disk with room"
+        ) from error

@@ -289,5 +289,6 @@ class SqliteReader:
 
     async def _known(self) -> Names:
         """The names, with those that were added since we last looked."""
-        await self._names.load(self._reader)
+        async with translated():
+            await self._names.load(self._reader)
         return self._names
