@@ -5,7 +5,8 @@ Time: a client has `header_timeout` for its headers, `body_timeout` for its body
 long to read what it is answered.  An idle connection between requests is uvicorn's to
 close.  Memory: headers and trailers may have `MAX_HEADER_BYTES`, trailers are thrown
 away, nothing is read while requests wait for their turn, `MAX_QUEUED` may wait, and
-only so many connections are open at once.
+only so many connections are open at once: for one more, the one that has been silent
+for longest is closed, unless an answer is owed on it.
 
 Who goes beyond is answered 408, 431 or 503 and disconnected.  An answer that is still
 owed for an earlier request on the connection comes first, and then nothing else.
@@ -51,6 +52,9 @@ class BoundedProtocol(HttpToolsProtocol):
     header_timeout_s: ClassVar[float] = 5.0
     body_timeout_s: ClassVar[float] = 10.0
     max_connections: ClassVar[int] = 1000
+    silent: ClassVar[dict["BoundedProtocol", None]] = {}
+    """All that wait for their client, in the order in which it last brought something
+    to its end; with some among them on which an answer is owed."""
 
     _timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
@@ -65,7 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # -- the connection
 
     def connection_made(self, transport: Any) -> None:
-        if len(self.connections) >= self.max_connections:
+        if len(self.connections) >= self.max_connections and not self._make_room():
             self.transport = transport
             self._deaf = True
             self._say("503 Service Unavailable", "busy")
@@ -73,13 +77,40 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self.silent[self] = None
         self._wait(self.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._stop_waiting_for_reader()
         self.pipeline.clear()
+        self.silent.pop(self, None)
         super().connection_lost(exc)
+
+    def _make_room(self) -> bool:
+        """Close the connection that is missed least; whether there was one."""
+        found = next((one for one in self.silent if not one._owes()), None)  # noqa: SLF001 (of its own class)
+        if found is None:
+            return False
+        del self.silent[found]
+        found._leave()  # noqa: SLF001
+        return True
+
+    def _owes(self) -> bool:
+        """Whether a whole request is there that is not answered yet."""
+        cycle = cast("Any", self.cycle)  # None before the first request
+        answered = cycle is None or cycle.response_complete
+        return bool(self.pipeline) or (self._stage != _BODY and not answered)
+
+    def _leave(self) -> None:
+        if self._stage == _BETWEEN:
+            self._close()
+        else:
+            self._end("503 Service Unavailable", "busy")
+
+    def _heard(self) -> None:
+        self.silent.pop(self, None)
+        self.silent[self] = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -173,6 +204,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused
         self._stage = _HEADERS
         self._moved = True
+        self._heard()
         self._header_bytes = self._loose_bytes = 0
         super().on_message_begin()
 
@@ -316,5 +348,6 @@ def bounded(
         "header_timeout_s": header_timeout_s,
         "body_timeout_s": body_timeout_s,
         "max_connections": max_connections or connection_limit(),
+        "silent": {},
     }
     return type("Bounded", (BoundedProtocol,), limits)
