@@ -59,7 +59,7 @@ class Plan:
     How it is done.  Shares are of 1; `rate` is events per second at the most.
 
     The sink answers 503 to `failing` of the requests and nothing at all to `resetting`,
-    and takes its time with `slow` of them; the sender repeats `repeated` of its events
+    and takes up to `dawdling` seconds for `slow` of them; the sender repeats `repeated` of its events
     and adds `forged` ones that are not signed with the secret.
     """
 
@@ -76,6 +76,7 @@ class Plan:
     failing: float = 0.05
     resetting: float = 0.02
     slow: float = 0.02
+    dawdling: float = 0.3
 
     @classmethod
     def new(cls, seed: int | None = None, **more: Any) -> "Plan":

@@ -16,8 +16,6 @@ from aiohttp import web
 
 from receiver.crashtest.plan import Journal, Plan, tell
 
-DAWDLES_S = 0.3
-
 
 class Sink:
     """Answers, by chance, what the plan says."""
@@ -44,7 +42,7 @@ class Sink:
             said=said,
         )
         if roll > 1 - self._plan.slow:
-            await asyncio.sleep(self._chance.uniform(0, DAWDLES_S))
+            await asyncio.sleep(self._chance.uniform(0, self._plan.dawdling))
         if not said and request.transport is not None:
             request.transport.abort()
         return web.Response(status=said or 500)

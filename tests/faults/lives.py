@@ -63,10 +63,10 @@ def count_accepted(there: Witnesses) -> int:
     return sum(note["status"] == 200 for note in there.sent())
 
 
-async def finished(there: Witnesses, life: Life) -> Verdict:
+async def finished(there: Witnesses, life: Life, patience_s: float = 30) -> Verdict:
     """All is sent, delivered, and the receiver stopped: what is to be said of it."""
     await there.stop_sending()
-    await there.drained()
+    await there.drained(patience_s)
     return await there.judge(await life.stop())
 
 

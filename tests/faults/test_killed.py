@@ -26,8 +26,7 @@ async def test_killed_at_every_point_of_its_way_no_event_is_lost_or_out_of_order
     folder: Path, seed: int
 ):
     chance = random.Random(seed)
-    deaths = [(point, nth) for point in POINTS for nth in (1, chance.randrange(2, 30))]
-    deaths *= LONG
+    deaths = [(point, chance.randrange(1, 20)) for point in POINTS * LONG]
     chance.shuffle(deaths)
     codes = []
     async with witnesses(folder, Plan.new(seed)) as there:
@@ -47,19 +46,12 @@ async def test_killed_at_every_point_of_its_way_no_event_is_lost_or_out_of_order
 async def test_killed_at_random_moments_no_event_is_lost_or_out_of_order(
     folder: Path, seed: int, number: int
 ):
-    course = await crashtest(folder, Plan.new(seed + number), Until(rounds=4))
+    """With bodies so large that some are understood in a helper process."""
+    plan = Plan.new(seed + number, padding=100_000, rate=150)
+
+    course = await crashtest(folder, plan, Until(rounds=4))
 
     assert course.kills == 4
-    assert broken(course.verdict) == {}
-
-
-async def test_killed_while_large_bodies_are_taken_no_event_is_lost(
-    folder: Path, seed: int
-):
-    plan = Plan.new(seed, padding=400_000, rate=60, repeated=0.3)
-
-    course = await crashtest(folder, plan, Until(rounds=2 * LONG))
-
     assert broken(course.verdict) == {}
 
 
@@ -88,7 +80,7 @@ async def test_killed_while_it_brings_an_older_store_up_to_date_it_does_so_next_
     whole = _dump(folder / "receiver.db")
     _release(folder / "receiver.db", script)
     kills = 0
-    for nth in sorted(chance.sample(range(1, 60), 4 * LONG)):
+    for nth in sorted(chance.sample(range(1, 60), 3 * LONG)):
         async with Life(folder, trapped(POINT=f"migration:{nth}")) as life:
             with suppress(Failed):
                 await life.ready()
@@ -97,7 +89,7 @@ async def test_killed_while_it_brings_an_older_store_up_to_date_it_does_so_next_
 
     await _once_up_to_date(folder)
 
-    assert kills > 1
+    assert kills > 0
     assert _dump(folder / "receiver.db") == whole
 
 

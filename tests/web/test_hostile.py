@@ -8,7 +8,6 @@ import signal
 import socket
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -113,31 +112,6 @@ async def test_a_client_that_never_reads_is_let_go(hasty):
                 await asyncio.sleep(0.02)  # what is sent is not too much at once
 
     assert times > 30
-
-
-async def test_connections_cannot_use_up_the_descriptors(tmp_path):
-    def few_files() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
-
-    async with serving(tmp_path, config(), preexec_fn=few_files) as server:
-        async with AsyncExitStack() as held:
-            wires = [await held.enter_async_context(connected(server.url))]
-            await wires[0].send(HEALTH)
-            await wires[0].answer()
-            wires += [
-                await held.enter_async_context(connected(server.url))
-                for _ in range(119)
-            ]
-            refused = await wires[-1].answer()
-            await wires[0].send(request(event("bat_1")))
-            accepted = await wires[0].answer()
-        async with asyncio.timeout(10):
-            while (again := await post(server.url, event("bat_2"))).status == 503:
-                pass
-
-    assert (refused.status, refused.code) == (503, "busy")
-    assert accepted.status == 200
-    assert again.status == 200
 
 
 # -- memory
