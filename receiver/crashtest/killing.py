@@ -12,7 +12,7 @@ from receiver.crashtest.plan import Plan
 from receiver.crashtest.processes import Failed, Life, Witnesses, witnesses
 from receiver.crashtest.verdict import Promise, Verdict
 
-EARLY = 0.15
+EARLY = 0.25
 """The share of lives that may end before they are ready."""
 
 LONGEST_START_S = 1.0
