@@ -23,6 +23,7 @@ from tests.faults.lives import (
     count_accepted,
     finished,
     logged,
+    trapped,
 )
 from tests.serving import command, config, serving
 from tests.sinks import sink
@@ -51,15 +52,15 @@ def disk(folder: Path) -> Iterator[Path]:
 def fill(disk: Path, leave: int = 0) -> Path:
     """A file that takes all the room there is, but for so many bytes."""
     filler = disk / "filler"
-    space = os.statvfs(disk)
     with filler.open("wb") as file:
-        try:
-            os.posix_fallocate(
-                file.fileno(), 0, space.f_bavail * space.f_frsize - leave
-            )
-        except OSError:  # somebody else was faster
-            file.truncate(0)
-    return filler
+        while True:
+            space = os.statvfs(disk)
+            try:
+                free = space.f_bavail * space.f_frsize
+                os.posix_fallocate(file.fileno(), 0, max(1, free - leave))
+            except OSError:  # somebody took some of it just now
+                continue
+            return filler
 
 
 def whole(store: Path) -> bool:
@@ -75,7 +76,8 @@ async def test_a_disk_that_fills_up_again_and_again_loses_and_repeats_nothing(
 ):
     store = disk / "receiver.db"
     plan = Plan.new(seed, store=str(store), padding=2_000, **POLITE)
-    async with witnesses(folder, plan) as there, alive(there) as life:
+    command = trapped(CHECKPOINT="100")  # else the log has room for a long time
+    async with witnesses(folder, plan) as there, alive(there, command) as life:
         await accepted(there, 50)
         for leave in (0, 40_000, 4_096) * LONG:
             filler = fill(disk, leave)
@@ -115,6 +117,7 @@ async def test_outcomes_that_a_full_disk_does_not_take_are_kept_and_written_firs
                 pass  # until there is no room left in the log, either
             go_on.set()
             await server.line("outcome.not_recorded")
+            await asyncio.sleep(0.5)  # what was begun before arrives
             attempted = len(there.seen)
             await asyncio.sleep(1)  # nothing may happen now
             during = len(there.seen)
