@@ -26,8 +26,8 @@ def shift(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "jumps",
-    [(HOUR,)],
-    ids=["forwards"],
+    [(HOUR,), (-HOUR,), (HOUR, 0)],
+    ids=["forwards", "back", "forwards and back again"],
 )
 async def test_a_clock_that_jumps_loses_nothing_and_leaves_nothing_behind(
     folder: Path, shift: Path, seed: int, jumps: tuple[int, ...]
@@ -40,6 +40,23 @@ async def test_a_clock_that_jumps_loses_nothing_and_leaves_nothing_behind(
             _set(shift, seconds)
             await accepted(there, 60)
         verdict = await finished(there, life, patience_s=10)
+
+    assert broken(verdict) == {}
+
+
+async def test_a_receiver_killed_while_the_clock_is_set_back_goes_on_with_its_queue(
+    folder: Path, shift: Path, seed: int
+):
+    plan = Plan.new(seed, failing=0.4, rate=200)
+    command = trapped(CLOCK=str(shift))
+    async with witnesses(folder, plan) as there:
+        async with alive(there, command) as life:
+            await accepted(there, 100)
+            await life.kill()
+        _set(shift, -HOUR)
+        async with alive(there, command) as life:
+            await accepted(there, 50)
+            verdict = await finished(there, life, patience_s=10)
 
     assert broken(verdict) == {}
 
