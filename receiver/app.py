@@ -185,11 +185,11 @@ async def _serve(
             await app.watcher.start()
             await app.follower.start()
             await app.replayer.start()
-        await _warn(app)
         for server in servers:
             await server.ready.wait()
         log.info("receiver.ready", **_addresses(settings, listener, admin))
         _notify("READY=1")
+        await _warn(app)
         await stop.wait()
         grace_s = settings.server.grace.total_seconds()
         attempts = app.dispatcher.running

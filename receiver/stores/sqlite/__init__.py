@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
 from hashlib import blake2b
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import aiosqlite
 
 from receiver import clock, ids
 from receiver.clock import to_ms
-from receiver.errors import NotFound, StoreError, StoreUnusable
+from receiver.errors import NotFound, StoreUnusable
 from receiver.models import (
     Attempt,
     Claim,
@@ -30,7 +29,6 @@ from receiver.models import (
     Rejection,
     ReplayStep,
     Scalar,
-    Status,
     Step,
     Variant,
 )
@@ -56,8 +54,10 @@ from receiver.stores.sqlite.handover import HandOver
 from receiver.stores.sqlite.lock import FileLock
 from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.names import add_decisions, add_names
-from receiver.stores.sqlite.outcomes import NewRecord, record_attempts
+from receiver.stores.sqlite.outcomes import record_attempts
+from receiver.stores.sqlite.pending import Pending
 from receiver.stores.sqlite.reader import SqliteReader, connect, open_file
+from receiver.stores.sqlite.recording import Recording
 from receiver.stores.sqlite.rows import (
     CARRIED,
     STATE_NUMBERS,
@@ -80,6 +80,7 @@ class SqliteStore(SqliteReader):
         connections: Sequence[aiosqlite.Connection],
         group: GroupCommit,
         guard: FileGuard,
+        pending: Pending,
     ) -> None:
         due, reader = connections
         super().__init__(reader)
@@ -94,7 +95,13 @@ class SqliteStore(SqliteReader):
         self._claims = self._due_now.claims
         self._hand_over = HandOver(self._claims, self._names)
         self._order: dict[int, OnDead] = {}
-        self._pending: dict[int, int] = {}
+        self._pending = pending
+        self._recording = Recording(
+            lambda records, then: self._write(record_attempts, records, then=then),
+            self._due_now,
+            self._hand_over,
+            pending,
+        )
 
     # -- life
 
@@ -115,21 +122,22 @@ class SqliteStore(SqliteReader):
             for _ in range(2):
                 connections.append(connection := await connect(path))
                 life.push_async_callback(connection.close)
+            pending = await Pending.begin(path)
+            life.push_async_callback(pending.close)
             guard = FileGuard(path, min_free_bytes)
             group = GroupCommit(
                 writer, max_bytes=MAX_WAITING_BYTES, before_commit=guard.check_file
             )
             life.push_async_callback(group.close)
-            store = cls(path, connections, group, guard)
+            store = cls(path, connections, group, guard, pending)
             await store._start(order)
             store._life = life.pop_all()
         return store
 
     async def _start(self, order: dict[int, OnDead]) -> None:
         await self._names.load(self._reader)
-        self._pending = await reads.pending(self._reader)
         self._order = order
-        self._due_now.ordered |= order.keys()
+        self._due_now.ordered.update(order)
         for table in ("events", "deliveries", "replays", "rejections", "subjects"):
             rows = await self._due.execute_fetchall(f"SELECT max(id) FROM {table}")
             self._ids.advance(next(iter(rows))[0] or 0)
@@ -167,7 +175,7 @@ class SqliteStore(SqliteReader):
         def then(added: Added) -> None:
             if added.created:
                 for _, _, destination, _, _ in item.deliveries:
-                    self._count(destination, 1)
+                    self._pending.change(destination, 1)
                 kept = in_milliseconds(event, added.event_id)
                 self._recent.put(item.id, kept)
                 self._hand_over.give(kept, item.row[1], item.deliveries)
@@ -298,41 +306,7 @@ class SqliteStore(SqliteReader):
     async def record_all(
         self, outcomes: Sequence[tuple[Claim, Attempt, Step]]
     ) -> Sequence[bool]:
-        ours = [
-            (claim.token, held, attempt, step)
-            for claim, attempt, step in outcomes
-            if (held := self._claims.find(claim.token)) is not None
-        ]
-        if not ours:
-            return [False] * len(outcomes)
-        ordered = self._due_now.ordered
-        items = [
-            NewRecord(
-                held.delivery, held.manual, attempt, step, held.destination in ordered
-            )
-            for _, held, attempt, step in ours
-        ]
-
-        def then(applied: Sequence[bool]) -> None:
-            for (token, held, _, step), yes in zip(ours, applied, strict=True):
-                self._claims.end(token)
-                if not yes:
-                    self._hand_over.look(held.destination)
-                elif step.status is not Status.PENDING:
-                    self._count(held.destination, -1)
-
-        # While it is being written nobody else may take it, however long that takes.
-        until = [held.until for _, held, _, _ in ours]
-        for _, held, _, _ in ours:
-            held.until = inf
-        try:
-            await self._write(record_attempts, items, then=then)
-        except StoreError:
-            for (_, held, _, _), before in zip(ours, until, strict=True):
-                held.until = before
-            raise
-        found = {token for token, _, _, _ in ours}
-        return [claim.token in found for claim, _, _ in outcomes]
+        return await self._recording.record_all(outcomes)
 
     async def release(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
@@ -359,14 +333,14 @@ class SqliteStore(SqliteReader):
     async def retry(self, deliveries: Sequence[str], now: datetime) -> int:
         def then(changed: writes.Changed) -> None:
             for row in changed.rows:
-                self._count(row.destination, 1 if row.status else 0)
+                self._pending.change(row.destination, 1 if row.status else 0)
 
         return await self._change(writes.retry, deliveries, now, then)
 
     async def cancel(self, deliveries: Sequence[str], now: datetime) -> int:
         def then(changed: writes.Changed) -> None:
             for row in changed.rows:
-                self._count(row.destination, 0 if row.status else -1)
+                self._pending.change(row.destination, 0 if row.status else -1)
 
         return await self._change(writes.cancel, deliveries, now, then)
 
@@ -428,7 +402,7 @@ class SqliteStore(SqliteReader):
 
         def then(added: int) -> None:
             for row in rows[: max(added, 0)]:
-                self._count(row.destination, 1)
+                self._pending.change(row.destination, 1)
 
         reached = None if step is None else replays.reached(step, now)
         item = replays.NewReplayed(ids.number("rpl", replay_id), as_new, rows, reached)
@@ -473,7 +447,9 @@ class SqliteStore(SqliteReader):
 
     async def queues(self) -> Sequence[Queue]:
         async with translated():
-            return await reads.queues(self._reader, self._known, self._pending)
+            return await reads.queues(
+                self._reader, self._known, await self._pending.now()
+            )
 
     # -- steps
 
@@ -492,9 +468,6 @@ class SqliteStore(SqliteReader):
         if unknown:
             await asyncio.gather(*(self._write(add_names, name) for name in unknown))
             await self._known()
-
-    def _count(self, destination: int, change: int) -> None:
-        self._pending[destination] = self._pending.get(destination, 0) + change
 
 
 def _open_to_write(path: Path) -> sqlite3.Connection:
