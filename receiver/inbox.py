@@ -1,21 +1,50 @@
-"""What a lane holds: deliveries it has claimed, those that wait and those that run."""
+"""
+What a lane holds: deliveries it has claimed, those that wait and those that run; and
+how many more it should claim.
+"""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 
+from receiver.gate import Gate
 from receiver.models import Claim
+from receiver.settings import DestinationSettings
+
+AHEAD = 16
+"""How many times what may run at a time a lane holds, so that it never waits for a
+read; it looks for more when half of that is left."""
+
+ENOUGH = 256
+"""No more than this is held, or twice what may run at a time if that is more."""
+
+HORIZON_S = 2.0
+"""What may not begin within this time is not claimed yet."""
+
+MOST_TOGETHER = 100
+"""Deliveries in one attempt, where a destination collects them."""
+
+MAX_CLAIMED_BYTES = 16 * 1024 * 1024
 
 
 class Inbox:
-    """Counts all that is held, and gives out what waits, first come first served."""
+    """
+    Counts all that is held, and gives out what waits, first come first served.
 
-    def __init__(self) -> None:
+    Times are monotonic seconds.
+    """
+
+    def __init__(self, settings: DestinationSettings, gate: Gate) -> None:
+        self._gate = gate
+        self._collects = bool(settings.window)
         self._waiting: deque[Claim] = deque()
         self.held = 0
         """How many deliveries are held: those that wait, and those not done with."""
 
         self.bytes = 0
         """Of the bodies of all that is held."""
+
+        self.few = 0
+        """When no more than this is held it is worth a look for more."""
 
     @property
     def waiting(self) -> int:
@@ -50,3 +79,47 @@ class Inbox:
         self._waiting.clear()
         self.done(claims)
         return claims
+
+    # -- how many to hold
+
+    def may_begin_soon(self, now: float) -> bool:
+        """Whether anything may begin before long."""
+        gate = self._gate
+        return gate.limit(now) > 0 and gate.soon(now, HORIZON_S, 1) > 0
+
+    def too_many(self, now: float) -> bool:
+        """Whether what waits could wait for longer than its claim lasts."""
+        if not self.may_begin_soon(now):
+            return True
+        return not self._collects and self.waiting > self._gate.limit(now) * AHEAD
+
+    def takes(self, now: float, size: int, others: int) -> bool:
+        """
+        Whether one more, with so large a body, could begin soon after those that wait,
+        and `others`.
+        """
+        most = self._most(now)
+        return (
+            self.held + others < most
+            and self.bytes + size <= MAX_CLAIMED_BYTES
+            and self.waiting + others < self._gate.soon(now, HORIZON_S, most)
+        )
+
+    def room(self, now: float) -> int:
+        """How many to claim now; few at a time are not worth a look."""
+        if self._collects:
+            return MOST_TOGETHER if self.may_begin_soon(now) and not self.held else 0
+        most = self._most(now)
+        self.few = most // 2
+        if self.held > self.few or self.bytes >= MAX_CLAIMED_BYTES:
+            return 0
+        soon = self._gate.soon(now, HORIZON_S, most)
+        if self.waiting * 2 > soon:
+            return 0
+        return min(most - self.held, soon - self.waiting)
+
+    def _most(self, now: float) -> int:
+        at_a_time = self._gate.limit(now)
+        if self._gate.probing:
+            return at_a_time
+        return min(at_a_time * AHEAD, max(at_a_time * 2, ENOUGH))

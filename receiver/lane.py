@@ -23,30 +23,19 @@ from receiver.delivery import ReadEvent
 from receiver.destinations import Destination
 from receiver.errors import StoreError
 from receiver.gate import Gate
-from receiver.inbox import Inbox
+from receiver.inbox import AHEAD, HORIZON_S, MAX_CLAIMED_BYTES, Inbox
 from receiver.metrics import Metrics
 from receiver.models import Attempt, Claim, HeldBack, Outcome, Pause, Status
 from receiver.recorder import STORE_TROUBLE_S, Recorder
-from receiver.retry import next_step
+from receiver.retry import longest_waits, next_step
 from receiver.settings import DestinationSettings
 from receiver.stores import Claimed, Store
 from receiver.telling import Teller
 
-AHEAD = 16
-"""How many times what may run at a time a lane holds, so that it never waits for a
-read; it looks for more when half of that is left."""
-
-ENOUGH = 256
-"""No more than this is held, or twice what may run at a time if that is more."""
-
-HORIZON_S = 2.0
-"""What may not begin within this time is not claimed yet."""
-
-MOST_TOGETHER = 100
-"""Deliveries in one attempt, where a destination collects them."""
-
-MAX_CLAIMED_BYTES = 16 * 1024 * 1024
 LONGEST_SLEEP_S = 60.0
+SET_BACK_S = 1.0
+"""A clock that goes back by more at once was set."""
+
 LEASE_MARGIN_S = 60.0
 RECORD_GRACE_S = 5.0
 """How long a stop waits for outcomes that the store does not take."""
@@ -84,13 +73,13 @@ class Lane:
         self._log = logs.get()
         self._tell = Teller(settings.name, metrics, alerts)
         self._gate = Gate(settings)
-        self._inbox = Inbox()
+        self._inbox = Inbox(settings, self._gate)
         self._handed: list[Claim] | None = None  # over while we look
         self._taking = False  # all that is due is claimed, so more may be handed over
         self._behind = True  # something may be due and unclaimed
         self._looked_at = float("-inf")
+        self._ahead_s = float("inf")  # how far the wall clock is ahead of the other
         self._due_at: datetime | None = None  # when to look again, as far as is known
-        self._few = 0  # when no more than this is held it is worth a look
         self._attempting: dict[asyncio.Task[None], Sequence[Claim]] = {}
         self._idle = asyncio.Event()
         self._wake = asyncio.Event()
@@ -161,14 +150,9 @@ class Lane:
         """See `receiver.stores.Taker`."""
         if not self._taking or not self._recorder.clear.is_set():
             return False
-        now = clock.monotonic()
-        most = self._most(now)
-        waiting = self._inbox.waiting + len(self._handed or ())
-        return (
-            self._inbox.held < most
-            and self._inbox.bytes + size <= MAX_CLAIMED_BYTES
-            and waiting < self._gate.soon(now, HORIZON_S, most)
-        )
+        others = self._handed or ()
+        size += sum([len(claim.event.body) for claim in others])
+        return self._inbox.takes(clock.monotonic(), size, len(others))
 
     def take(self, claim: Claim) -> None:
         """See `receiver.stores.Taker`."""
@@ -216,28 +200,29 @@ class Lane:
             return
         if not self._gate.probing:
             self._asked_by_hand = False  # it goes out like all the others
-        if self._too_far_ahead():
+        if self._inbox.too_many(woken_at):
             await self._give_back()
             await self._probe_if_asked()
         self._begin()
+        await self._notice_the_clock()
         if self._must_look() and (room := self._room()):
             await self._look(room)
         await self._sleep(woken_at)
 
-    def _most(self, now: float) -> int:
-        """How many to hold at most."""
-        at_a_time = self._gate.limit(now)
-        if self._gate.probing:
-            return at_a_time
-        return min(at_a_time * AHEAD, max(at_a_time * 2, ENOUGH))
-
-    def _too_far_ahead(self) -> bool:
-        """Whether what is claimed could wait for longer than its claim lasts."""
-        now = clock.monotonic()
-        at_a_time = self._gate.limit(now)
-        if not at_a_time or not self._gate.soon(now, HORIZON_S, 1):
-            return True
-        return not self.settings.window and self._inbox.waiting > at_a_time * AHEAD
+    async def _notice_the_clock(self) -> None:
+        """
+        What was decided by a clock that was ahead would have to wait until it is that
+        time again; whether it was is not known at first.
+        """
+        now = clock.now()
+        ahead_s = now.timestamp() - clock.monotonic()
+        if ahead_s < self._ahead_s - SET_BACK_S:
+            waits = longest_waits(self.settings.retry)
+            count = await self._store.bring_forward(self.settings.name, waits, now)
+            if count:
+                self._tell.brought_forward(count)
+            self._fall_behind()
+        self._ahead_s = ahead_s
 
     def _must_look(self) -> bool:
         """Whether something may be due that is not claimed."""
@@ -247,20 +232,9 @@ class Lane:
         return self._behind
 
     def _room(self) -> int:
-        """How many to claim now; few at a time are not worth a look."""
+        """How many to claim now."""
         now = clock.monotonic()
-        if self.settings.window:
-            waits = self.claimed or now < self._collecting_until
-            soon = self._gate.limit(now) and self._gate.soon(now, HORIZON_S, 1)
-            return MOST_TOGETHER if soon and not waits else 0
-        most = self._most(now)
-        self._few = most // 2
-        if self.claimed > self._few or self._inbox.bytes >= MAX_CLAIMED_BYTES:
-            return 0
-        soon = self._gate.soon(now, HORIZON_S, most)
-        if self._inbox.waiting * 2 > soon:
-            return 0
-        return min(most - self.claimed, soon - self._inbox.waiting)
+        return 0 if now < self._collecting_until else self._inbox.room(now)
 
     async def _probe_if_asked(self) -> None:
         """What somebody asks for goes out although the breaker is open: one attempt."""
@@ -444,7 +418,7 @@ class Lane:
         self._inbox.done(claims)
         if self.settings.ordering == "subject":
             self._behind = True  # others may have the turn
-        few = self._behind and self._inbox.held <= self._few
+        few = self._behind and self._inbox.held <= self._inbox.few
         if few or not self._attempting:
             self._wake.set()
         if not self.running:

@@ -1,5 +1,6 @@
 """When to try again, or that we are done (pure)."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from receiver.models import Delivery, Outcome, Status, Step
@@ -45,3 +46,8 @@ def next_step(
             wait, timedelta(seconds=asked_s)
         )  # it may ask for more, not for less
     return Step(Status.PENDING, now + min(wait * (1 + JITTER * jitter), LONGEST_WAIT))
+
+
+def longest_waits(policy: RetryPolicy) -> Sequence[timedelta]:
+    """How long it can be at most until the attempt after the first, the second, ..."""
+    return [min(wait * (1 + JITTER), LONGEST_WAIT) for wait in policy.waits]

@@ -70,6 +70,12 @@ class Teller:
             next_at=clock.iso(held.until) if held else None,
         )
 
+    def brought_forward(self, count: int) -> None:
+        """Deliveries are due now that waited for a time by a clock that was ahead."""
+        self._log.warning(
+            "deliveries.brought_forward", destination=self._name, count=count
+        )
+
     def fault(self, error: BaseException, claims: Sequence[Claim]) -> None:
         """An attempt, or what follows it, ended with a fault of ours."""
         self._log.error(

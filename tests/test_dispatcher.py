@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from receiver import clock
-from receiver.lane import AHEAD
+from receiver.inbox import AHEAD
 from receiver.models import (
     Result,
     Status,

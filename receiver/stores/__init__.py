@@ -9,7 +9,7 @@ when nothing was kept.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -363,6 +363,20 @@ class Store(Reader, FollowingStore, Protocol):
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give claims back untouched; others may take them at once."""
+        ...
+
+    async def bring_forward(
+        self, destination: str, waits: Sequence[timedelta], now: datetime
+    ) -> int:
+        """
+        Make due `now` what is due later than it can be, for the clock was ahead when
+        that was decided; returns how many it was.
+
+        After the nth attempt of a round that is `waits[n - 1]` from now, or the last of
+        them; after a 429 or 503, which may ask for more, a day.  What was just accepted,
+        or asked for by hand, is never due in the future.  What is to be due later for
+        another reason stays: a replay with a rate, an event that is held.
+        """
         ...
 
     async def forget_claims(self, owner: str) -> None:

@@ -8,7 +8,16 @@ from datetime import timedelta
 import pytest
 
 from receiver.errors import NotFound
-from receiver.models import Claim, Pause, Result, Status, Trigger
+from receiver.models import (
+    Attempt,
+    Claim,
+    Outcome,
+    Pause,
+    Result,
+    Status,
+    Step,
+    Trigger,
+)
 from receiver.stores import DeliveryFilter, Reader, Store
 from tests.stores.conftest import Harness
 from tests.stores.making import (
@@ -648,3 +657,60 @@ async def test_a_lease_does_not_depend_on_the_wall_clock(store: Store):
     for days in (-9_000, 9_000):
         now = NOW + timedelta(days=days)
         assert (await claim(store, owner="two", now=now)).claims == []
+
+
+# -- a clock that was ahead
+
+
+WAITS = (seconds(10), seconds(3_600))
+
+
+async def failed(store: Store, due_s: float, status_code: int = 500) -> str:
+    """A delivery that failed once and is due again so many seconds from now."""
+    of = await one_claim(store)
+    outcome = Outcome(Result.HTTP_STATUS, "said so", status_code=status_code)
+    made = Attempt(1, of.delivery.trigger, NOW, 12.5, outcome)
+    await store.record(of, made, Step(Status.PENDING, NOW + seconds(due_s)))
+    return of.delivery.id
+
+
+async def test_what_is_due_later_than_it_can_be_is_due_now(store: Store):
+    late = [await failed(store, due_s) for due_s in (100, 3_000)]
+    in_time = await failed(store, 10)
+
+    count = await store.bring_forward("crm", WAITS, NOW)
+
+    assert count == 2
+    assert ids((await claim(store)).claims) == late
+    assert (await store.delivery(in_time)).due_at == NOW + seconds(10)
+
+
+async def test_what_may_have_asked_for_a_longer_wait_is_not_late(store: Store):
+    await failed(store, 80_000, status_code=429)
+    late = await failed(store, 100_000, status_code=503)
+
+    await store.bring_forward("crm", WAITS, NOW)
+
+    assert ids((await claim(store)).claims) == [late]
+
+
+async def test_what_was_accepted_or_asked_for_in_the_future_is_due_now(store: Store):
+    await accepted(store, "crm", at=NOW + seconds(3_600))
+    await store.retry([await failed(store, 5)], NOW + seconds(3_600))
+
+    count = await store.bring_forward("crm", WAITS, NOW)
+
+    assert count == 2
+
+
+async def test_a_replay_with_a_rate_is_not_brought_forward(store: Store):
+    event_id = await accepted(store, "other")
+    replay = await store.create_replay({}, NOW)
+    later = NOW + seconds(3_600)
+    wanted = [(event_id, "crm", later)]
+    await store.add_replayed(replay, wanted, as_new=False, now=NOW)
+
+    count = await store.bring_forward("crm", WAITS, NOW)
+
+    assert count == 0
+    assert (await claim(store)).next_due_at == later

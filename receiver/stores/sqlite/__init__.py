@@ -10,7 +10,7 @@ import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from receiver.stores.following import Change
 from receiver.stores.sqlite import (
     audit,
     following,
+    forward,
     lines,
     reads,
     replays,
@@ -311,6 +312,19 @@ class SqliteStore(SqliteReader):
     async def release(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
             self._claims.end(claim.token)
+
+    async def bring_forward(
+        self, destination: str, waits: Sequence[timedelta], now: datetime
+    ) -> int:
+        number = self._names.numbers.get(destination)
+        if number is None:
+            return 0
+        async with translated():
+            late = await forward.late(self._due, number, waits, to_ms(now))
+        for start in range(0, len(late), forward.STEP):
+            item = (late[start : start + forward.STEP], to_ms(now))
+            await self._write(forward.bring, item)
+        return len(late)
 
     async def forget_claims(self, owner: str) -> None:
         self._claims.forget(owner)
