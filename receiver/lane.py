@@ -160,7 +160,7 @@ class Lane:
             self._handed.append(claim)  # after what the look brings
         else:
             self._inbox.put([claim])
-            self._begin()
+            self._go_on()
 
     def look(self) -> None:
         """See `receiver.stores.Taker`."""
@@ -179,9 +179,8 @@ class Lane:
             try:
                 await self._turn()
             except StoreError as error:
-                self._log.error(
-                    "claim.failed", destination=self.settings.name, error=str(error)
-                )
+                name = self.settings.name
+                self._log.error("claim.failed", destination=name, error=str(error))
                 await asyncio.sleep(STORE_TROUBLE_S)
             except Exception:  # noqa: BLE001 (a lane must not end silently)
                 self._log.exception("lane.fault", destination=self.settings.name)
@@ -312,11 +311,7 @@ class Lane:
         await self._store.release(self._inbox.empty())
 
     async def _sleep(self, woken_at: float) -> None:
-        """
-        Until woken, or more is due or may begin; the wall clock may be set.
-
-        What has come about since `woken_at`, when this turn began, is no sleep at all.
-        """
+        """Until woken, or more is due or may begin since this turn began at `woken_at`."""
         seconds = LONGEST_SLEEP_S
         if self._due_at is not None and not self._behind:
             seconds = min(seconds, (self._due_at - clock.now()).total_seconds())
@@ -338,6 +333,12 @@ class Lane:
         while claims := self._next():
             task = asyncio.create_task(self._deliver(claims))
             self._attempting[task] = claims
+
+    def _go_on(self) -> None:
+        """Start on what may begin now; what the rate holds up has a time of its own."""
+        self._begin()
+        if self.settings.max_rate and self._inbox.waiting:
+            self._wake.set()
 
     def _next(self) -> Sequence[Claim]:
         """What is attempted next, one or what was collected, if that may begin now."""
@@ -368,7 +369,7 @@ class Lane:
             claims = self._next()
             if claims:
                 self._attempting[task] = claims
-            self._begin()  # an outcome can make room for several
+            self._go_on()  # an outcome can make room for several
 
     async def _attempt(self, task: asyncio.Task[None], claims: Sequence[Claim]) -> None:
         begun_at = clock.monotonic()
@@ -419,16 +420,19 @@ class Lane:
         if self.settings.ordering == "subject":
             self._behind = True  # others may have the turn
         few = self._behind and self._inbox.held <= self._inbox.few
-        if few or not self._attempting:
+        stuck = self._inbox.waiting and not self._attempting
+        if few or stuck:
             self._wake.set()
         if not self.running:
             self._idle.set()
 
     def _judge(self, outcome: Outcome, begun_at: float) -> None:
         """What an outcome says of the destination."""
-        jitter = random.random()  # noqa: S311 (spreads probes, guards nothing)
         change = self._gate.ended(
-            outcome, clock.monotonic(), begun_at=begun_at, jitter=jitter
+            outcome,
+            clock.monotonic(),
+            begun_at=begun_at,
+            jitter=random.random(),  # noqa: S311 (spreads probes, guards nothing)
         )
         if change == "closed":
             self._tell.breaker_closed()

@@ -133,6 +133,37 @@ async def test_a_rate_holds_for_what_is_handed_over(bench, target):
     assert bench.dispatcher._lanes["app"].claimed <= 20 * 2 + 2
 
 
+async def test_a_rate_goes_on_although_nothing_is_answered(bench, target):
+    opened, target.respond = gate()
+    await bench.start(to(target, max_rate=Rate(5, 1)))
+    await bench.accept("app")
+    await target.wait_for(1)
+
+    for _ in range(5):
+        await bench.accept("app")
+    await target.wait_for(6, timeout=8)
+
+    opened.set()
+
+
+async def test_a_rate_goes_on_when_one_of_several_is_answered(bench, target):
+    opened, hang = gate()
+
+    async def respond(seen: Seen) -> web.StreamResponse:
+        return await hang(seen) if seen.body == b"slow" else web.Response(text="ok")
+
+    target.respond = respond
+    await bench.start(to(target, max_rate=Rate(5, 1)))
+    await bench.accept("app", body=b"slow")
+    await target.wait_for(1)
+
+    for _ in range(5):
+        await bench.accept("app")
+    await target.wait_for(6, timeout=8)
+
+    opened.set()
+
+
 async def test_large_bodies_are_handed_over_only_as_far_as_they_fit(bench, target):
     opened, target.respond = gate()
     await bench.start(to(target, timeout=timedelta(seconds=60)))
