@@ -107,8 +107,7 @@ class Lane:
         return self._gate.held_back(clock.monotonic(), clock.now())
 
     def start(self) -> None:
-        name = f"lane-{self.settings.name}"
-        self._loop = asyncio.create_task(self._run(), name=name)
+        self._loop = asyncio.create_task(self._run(), name=f"lane-{self.settings.name}")
 
     def wake(self, *, by_hand: bool = False) -> None:
         """Look how things are; `by_hand`: for what somebody asked for just now."""
