@@ -15,7 +15,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from receiver import clock, delivery, logs
 from receiver.alerts import Alerts
@@ -27,7 +27,7 @@ from receiver.inbox import AHEAD, HORIZON_S, MAX_CLAIMED_BYTES, Inbox
 from receiver.metrics import Metrics
 from receiver.models import Attempt, Claim, HeldBack, Outcome, Pause, Status
 from receiver.recorder import STORE_TROUBLE_S, Recorder
-from receiver.retry import longest_waits, next_step
+from receiver.retry import longest_waits, next_step, paused_for
 from receiver.settings import DestinationSettings
 from receiver.stores import Claimed, Store
 from receiver.telling import Teller
@@ -440,12 +440,3 @@ class Lane:
         if change:
             self._fall_behind()
             self._wake.set()
-
-
-def paused_for(pauses: Sequence[Pause], since: datetime, now: datetime) -> timedelta:
-    """How long of the time since then the destination was paused."""
-    total = timedelta()
-    for pause in pauses:
-        overlap = (pause.ended_at or now) - max(pause.started_at, since)
-        total += max(timedelta(), overlap)
-    return total

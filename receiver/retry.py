@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from receiver.models import Delivery, Outcome, Status, Step
+from receiver.models import Delivery, Outcome, Pause, Status, Step
 from receiver.settings import RetryPolicy
 
 JITTER = 0.2
@@ -51,3 +51,12 @@ def next_step(
 def longest_waits(policy: RetryPolicy) -> Sequence[timedelta]:
     """How long it can be at most until the attempt after the first, the second, ..."""
     return [min(wait * (1 + JITTER), LONGEST_WAIT) for wait in policy.waits]
+
+
+def paused_for(pauses: Sequence[Pause], since: datetime, now: datetime) -> timedelta:
+    """How long of the time since then the destination was paused."""
+    total = timedelta()
+    for pause in pauses:
+        overlap = (pause.ended_at or now) - max(pause.started_at, since)
+        total += max(timedelta(), overlap)
+    return total
