@@ -32,7 +32,7 @@ from receiver.settings import DestinationSettings
 from receiver.stores import Claimed, Store
 from receiver.telling import Teller
 
-LONGEST_SLEEP_S = 60.0
+LONGEST_SLEEP_S = 5.0
 SET_BACK_S = 1.0
 """A clock that goes back by more at once was set."""
 

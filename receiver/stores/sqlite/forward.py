@@ -23,6 +23,7 @@ _END_OF_STEP = (
     " WHERE status = 0 AND destination_id = ?1 AND due_at > ?2"
     f" ORDER BY due_at LIMIT {STEP})"
 )
+# A destination may have asked for a longer wait, unless it was asked in the future.
 _LATE = (
     "SELECT d.id FROM deliveries d INDEXED BY deliveries_due"
     " WHERE d.status = 0 AND d.destination_id = ?1 AND d.due_at > ?2"
@@ -32,7 +33,7 @@ _LATE = (
     " ELSE d.due_at = (SELECT received_at FROM events e WHERE e.id = d.event_id) END"
     " AND NOT (d.due_at <= ?4 + {longest} AND EXISTS (SELECT 1 FROM attempts a"
     " WHERE a.delivery_id = d.id AND a.number = d.attempts"
-    " AND a.status_code IN (429, 503)))"
+    " AND a.status_code IN (429, 503) AND a.started_at <= ?4))"
 )
 
 
