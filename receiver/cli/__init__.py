@@ -51,6 +51,12 @@ _COMMANDS = {
     ),
     "replay": ("receiver.cli.replays", "deliver stored events again"),
     "status": ("receiver.cli.status", "the ledger, the queues, what needs attention"),
+    "backup": ("receiver.cli.backing_up", "copy the store, also while the server runs"),
+    "restore": ("receiver.cli.restoring", "put a backup in the place of the store"),
+    "migrate": (
+        "receiver.cli.migrating",
+        "bring the store to this version's schema without starting",
+    ),
     "bench": ("receiver.cli.benching", "how fast it is, on this machine and disk"),
     "crashtest": (
         "receiver.cli.crashing",

@@ -1,7 +1,7 @@
 """The configuration: `receiver.toml` and the environment, read once, judged whole."""
 
 from receiver.settings.fields import Argv, TextFile, option, suggest
-from receiver.settings.load import DEFAULT_FILE, load
+from receiver.settings.load import DEFAULT_FILE, load, load_store
 from receiver.settings.model import (
     BreakerPolicy,
     DestinationSettings,
@@ -28,6 +28,7 @@ __all__ = [
     "StoreSettings",
     "TextFile",
     "load",
+    "load_store",
     "option",
     "suggest",
 ]

@@ -7,7 +7,8 @@ Every problem is reported at once, in one `SettingsError`.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import resources
 from ipaddress import IPv6Network, ip_network
@@ -32,6 +33,7 @@ from receiver.settings.model import (
 )
 
 DEFAULT_FILE = "receiver.toml"
+BUILT_IN = "the built-in configuration"
 LONGEST_STORE_PATH = 95
 
 MAPPED = IPv6Network("::ffff:0:0/96")
@@ -48,24 +50,55 @@ def load(path: Path | None, real_environ: Mapping[str, str], known: Known) -> Se
     Raises:
         SettingsError: with every problem there is.
     """
-    file = path or Path(DEFAULT_FILE)
-    env = _environment(real_environ, file.parent / ".env")
-    try:
-        built_in = path is None and not file.exists()
-        name = "the built-in configuration" if built_in else str(file)
-        problems = Problems(name, folder=file.parent)
-        document = _default_document(env) if built_in else _parse(file)
+    document, env, problems = _read(path, real_environ)
+    with _not_too_deep(problems):
         document = interpolate(document, env, "", problems)
-    except RecursionError:
-        raise SettingsError([Problem(str(file), "", "nested too deeply")]) from None
     settings = _build(document, problems, known)
     settings = replace(settings, store=_placed(settings.store, problems))
-    if problems.found and built_in:
+    if problems.found and problems.file == BUILT_IN:
         hint = "set it in .env or the environment, or start with: receiver init"
         raise SettingsError([replace(p, hint=hint) for p in problems.found])
     if problems.found:
         raise SettingsError(problems.found)
     return settings
+
+
+def load_store(path: Path | None, real_environ: Mapping[str, str]) -> StoreSettings:
+    """
+    Where the store is, whatever else may be wrong with the configuration.
+
+    Raises:
+        SettingsError: that cannot be told.
+    """
+    document, env, problems = _read(path, real_environ)
+    with _not_too_deep(problems):
+        table = interpolate(document.get("store", {}), env, "store", problems)
+    store = build(StoreSettings, table, "store", problems) or StoreSettings()
+    if not problems.found:
+        store = _placed(store, problems)
+    if problems.found:
+        raise SettingsError(problems.found)
+    return store
+
+
+def _read(
+    path: Path | None, real: Mapping[str, str]
+) -> tuple[dict[str, Any], Environment, Problems]:
+    file = path or Path(DEFAULT_FILE)
+    env = _environment(real, file.parent / ".env")
+    built_in = path is None and not file.exists()
+    problems = Problems(BUILT_IN if built_in else str(file), folder=file.parent)
+    with _not_too_deep(problems):
+        return _default_document(env) if built_in else _parse(file), env, problems
+
+
+@contextmanager
+def _not_too_deep(problems: Problems) -> Generator[None, None, None]:
+    try:
+        yield
+    except RecursionError:
+        problem = Problem(problems.file, "", "nested too deeply")
+        raise SettingsError([problem]) from None
 
 
 def _environment(real: Mapping[str, str], dotenv: Path) -> Environment:

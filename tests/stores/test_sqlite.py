@@ -16,7 +16,7 @@ from receiver.errors import StoreBusy, StoreError, StoreLocked, StoreUnusable
 from receiver.stores import open_reader, open_store, sqlite_path
 from receiver.stores.sqlite import CACHED_EVENT_BYTES, SqliteStore
 from receiver.stores.sqlite.group import GroupCommit
-from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations
+from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations, newest
 from receiver.stores.sqlite.reader import connect, open_file
 from tests.stores.making import (
     ALL_EVENTS,
@@ -28,6 +28,11 @@ from tests.stores.making import (
     event,
     record,
     seconds,
+)
+
+NEWER = (
+    r"schema 9999, given to it by receiver \d.*; this is receiver \d.*, which knows"
+    r" schema \d+: run that version .* receiver restore FILE"
 )
 
 
@@ -71,7 +76,7 @@ async def test_the_file_is_ours_in_wal_mode_and_can_be_vacuumed_in_steps(path: P
     assert pragma(path, "application_id") == APPLICATION_ID
     assert pragma(path, "journal_mode") == "wal"
     assert pragma(path, "auto_vacuum") == 2
-    assert pragma(path, "user_version") == migrations()[-1][0]
+    assert pragma(path, "user_version") == newest()
     assert pragma(path, "integrity_check") == "ok"
 
 
@@ -139,7 +144,7 @@ async def test_a_newer_schema_is_refused(path: Path, opening: str):
     await opened_and_closed(path)
     execute(path, "PRAGMA user_version = 9999")
 
-    with pytest.raises(StoreUnusable, match=r"schema 9999, this version knows \d+"):
+    with pytest.raises(StoreUnusable, match=NEWER):
         await (open_store if opening == "store" else open_reader)(f"sqlite:///{path}")
 
 
@@ -209,11 +214,11 @@ async def test_a_closed_store_is_one_file_that_can_be_copied(path: Path):
 
 
 def test_migrations_are_numbered_without_gaps_and_manage_no_transactions():
-    numbers = [number for number, _ in migrations()]
+    numbers = [step.number for step in migrations()]
 
     assert numbers == list(range(1, len(numbers) + 1))
-    for _, sql in migrations():
-        words = sql.upper().split()
+    for step in migrations():
+        words = step.sql.upper().split()
         assert not {"COMMIT;", "BEGIN;", "ROLLBACK;", "VACUUM;"} & set(words)
 
 
@@ -288,7 +293,9 @@ async def test_a_reader_says_what_brings_an_earlier_file_up_to_date(
 ):
     release(path, script)
 
-    with pytest.raises(StoreUnusable, match=r"earlier version.*receiver serve"):
+    with pytest.raises(
+        StoreUnusable, match=r"schema 1, receiver .* needs \d+; .*: receiver migrate"
+    ):
         await open_reader(f"sqlite:///{path}")
 
 

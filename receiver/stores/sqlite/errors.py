@@ -1,8 +1,9 @@
 """The driver's exceptions in our words, translated once, here."""
 
 import sqlite3
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 from receiver.errors import StoreBusy, StoreError, StoreUnusable, Unwritable
 
@@ -62,3 +63,17 @@ async def translated() -> AsyncGenerator[None, None]:
     except (sqlite3.Error, ValueError, OverflowError) as error:
         # ValueError: text that is not Unicode; a connection that is closed
         raise translate(error) from error
+
+
+@contextmanager
+def naming(path: Path) -> Generator[None, None, None]:
+    """Raise all errors as StoreErrors that say which file they are about."""
+    try:
+        yield
+    except StoreError as error:
+        raise type(error)(f"{path}: {error}") from error
+    except sqlite3.Error as error:
+        told = translate(error)
+        raise type(told)(f"{path}: {told}") from error
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror or error}") from error

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiosqlite
 
+from receiver import __version__
 from receiver.errors import StoreUnusable
 from receiver.models import (
     Attempt,
@@ -39,7 +40,7 @@ from receiver.stores.sqlite import (
     subjects,
 )
 from receiver.stores.sqlite.errors import translated
-from receiver.stores.sqlite.migrate import check, migrations
+from receiver.stores.sqlite.migrate import check, newest
 from receiver.stores.sqlite.names import Names
 from receiver.subjects import (
     CreditsBy,
@@ -104,10 +105,11 @@ class SqliteReader:
             version = await asyncio.to_thread(_schema, path)
             if version == 0:
                 raise StoreUnusable(f"{path} is empty; start with: receiver serve")
-            if version < migrations()[-1][0]:
+            if version < newest():
                 raise StoreUnusable(
-                    f"{path} was written by an earlier version; it is brought up "
-                    "to date when this version's server starts: receiver serve"
+                    f"{path} was written by an earlier version: it has schema {version}, "
+                    f"receiver {__version__} needs {newest()}; stop the server if it is "
+                    "the earlier version, then: receiver migrate"
                 )
             return cls(await connect(path))
 
