@@ -51,6 +51,7 @@ _COMMANDS = {
     ),
     "replay": ("receiver.cli.replays", "deliver stored events again"),
     "status": ("receiver.cli.status", "the ledger, the queues, what needs attention"),
+    "doctor": ("receiver.cli.doctoring", "what is wrong, or soon will be; what to do"),
     "backup": ("receiver.cli.backing_up", "copy the store, also while the server runs"),
     "restore": ("receiver.cli.restoring", "put a backup in the place of the store"),
     "migrate": (

@@ -89,7 +89,14 @@ def waits(command: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 @asynccontextmanager
 async def looking(settings: Settings) -> AsyncGenerator[Reader, None]:
     """The store, read-only; whether a server runs makes no difference."""
-    opening = asyncio.ensure_future(open_reader(settings.store.url))
+    async with looking_at(settings.store.url) as reader:
+        yield reader
+
+
+@asynccontextmanager
+async def looking_at(url: str) -> AsyncGenerator[Reader, None]:
+    """The same of a store of which nothing is known but where it is."""
+    opening = asyncio.ensure_future(open_reader(url))
     try:
         yield await asyncio.shield(opening)
     finally:  # also when interrupted while it opens: its thread must have an end
@@ -98,7 +105,12 @@ async def looking(settings: Settings) -> AsyncGenerator[Reader, None]:
 
 async def server(settings: Settings) -> Mapping[str, Any] | None:
     """What the server that owns the store says of itself; None where none runs."""
-    path = control_path(settings.store.url)
+    return await server_at(settings.store.url)
+
+
+async def server_at(url: str) -> Mapping[str, Any] | None:
+    """The same of a store of which nothing is known but where it is."""
+    path = control_path(url)
     try:
         async with asyncio.timeout(ANSWER_S):
             reader, writer = await asyncio.open_unix_connection(path)

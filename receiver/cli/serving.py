@@ -82,7 +82,10 @@ def check(config: Path | None, json_: bool) -> None:
     click.echo(f"{settings.file}: no problems\n")
     table(
         ("SOURCE", "PROVIDER", "PATH", "GUARDED BY"),
-        [(s.name, s.provider, s.path, _guard(s)) for s in settings.sources.values()],
+        [
+            (s.name, s.provider, s.path, guarded_by(s))
+            for s in settings.sources.values()
+        ],
     )
     click.echo()
     table(
@@ -112,7 +115,7 @@ def complete(config: Path | None) -> Settings:
     return settings
 
 
-def _guard(source: Source) -> str:
+def guarded_by(source: Source) -> str:
     """What a request must have or be, in a few words without secrets."""
     provider = provider_of(source)
     parts = [plural(len(source.secrets), "secret")] if source.secrets else []

@@ -88,6 +88,19 @@ class Digests(Protocol):
     async def send_many(self, parcels: Sequence[Parcel]) -> Outcome: ...
 
 
+@runtime_checkable
+class Reaches(Protocol):
+    """A destination on the network, which can be dialled without sending it anything."""
+
+    async def reach(self) -> Outcome | None:
+        """
+        Connect as an attempt would, TLS included, and hang up; how that went.
+
+        None: where to is only known when there is an event.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class DestinationType:
     """How a type is declared and made; its module is loaded when first used."""

@@ -179,6 +179,9 @@ class Email:
             note=noted(note) if note else "",
         )
 
+    async def reach(self) -> Outcome | None:
+        return await self._mailer.reach()
+
     async def close(self) -> None:
         await self._templates.close()
 

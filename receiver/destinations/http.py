@@ -42,6 +42,7 @@ class Http:
             connect_s=settings.connect_timeout.total_seconds(),
             read_s=read_timeout.total_seconds() if read_timeout else None,
         )
+        self._dialling = dialling
         self._transport = Transport(settings.concurrency, dialling)
         # The address of tokens is always a literal one, so it may be anywhere.
         self._token_transport = Transport(1, replace(dialling, guard=Guard()))
@@ -83,6 +84,19 @@ class Http:
                 "body": body,
             },
         )
+
+    async def reach(self) -> Outcome | None:
+        from receiver.destinations.reaching import reach  # noqa: PLC0415 (aiohttp takes 0.2 s)
+
+        settings, found = self._settings, None
+        if settings.oauth2:
+            beyond = replace(self._dialling, guard=Guard())
+            found = await reach(settings.oauth2.token_url, beyond)
+            if not found.ok:
+                return replace(found, detail=f"for a token: {found.detail}")
+        if settings.literal_url:
+            found = await reach(settings.literal_url, self._dialling)
+        return found
 
     async def close(self) -> None:
         await self._computer.close()

@@ -145,6 +145,11 @@ class Slack:
             note=noted(note) if note else "",
         )
 
+    async def reach(self) -> Outcome | None:
+        from receiver.destinations.reaching import reach  # noqa: PLC0415 (aiohttp takes 0.2 s)
+
+        return await reach(self._url)
+
     async def close(self) -> None:
         await self._templates.close()
         await self._transport.close()

@@ -16,7 +16,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -30,6 +30,9 @@ from receiver.models import Outcome, Result, Secret
 _HOST = re.compile(r"[A-Za-z0-9.-]+\.[A-Za-z0-9-]+")
 _AUTHENTICATION = frozenset({530, 534, 535, 538})
 _CLOSING = 421
+
+_Spoken = tuple[Outcome | None, dict[str, str]]
+"""What stopped a conversation, if something did, and who was refused for now."""
 
 StartTls = Literal["auto", "required", "never"]
 
@@ -142,6 +145,33 @@ class Mailer:
         self, mail: bytes, waiting: Sequence[str], progress: Progress
     ) -> tuple[Outcome | None, dict[str, str]]:
         """What stopped it, if something did, and who was refused for now."""
+
+        async def speak(client: aiosmtplib.SMTP) -> _Spoken:
+            stopped = await self._prepare(client)
+            if stopped:
+                return stopped, {}
+            deferred = await _hand_over(client, self._sender, waiting, mail, progress)
+            _take_leave(client)
+            return None, deferred
+
+        return await self._converse(speak)
+
+    async def reach(self) -> Outcome:
+        """Greet the server, with TLS as for a message, and hang up; nobody logs in."""
+
+        async def speak(client: aiosmtplib.SMTP) -> _Spoken:
+            stopped, _ = await self._encrypt(client)
+            _take_leave(client)
+            return stopped, {}
+
+        stopped, _ = await self._converse(speak)
+        server = self._server
+        return stopped or Outcome(Result.OK, f"{server.host}:{server.port} greets us")
+
+    async def _converse(
+        self, speak: Callable[[aiosmtplib.SMTP], Awaitable[_Spoken]]
+    ) -> _Spoken:
+        """Connect and speak; what stopped it, if something did."""
         try:
             trust = await self._trusted()
         except OSError:
@@ -159,20 +189,29 @@ class Mailer:
         )
         try:
             await client.connect()
-            stopped = await self._prepare(client)
-            if stopped:
-                return stopped, {}
-            deferred = await _hand_over(client, self._sender, waiting, mail, progress)
-            _take_leave(client)
+            return await speak(client)
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
             return self._failure(error), {}
-        else:
-            return None, deferred
         finally:
             _hang_up(client)
 
     async def _prepare(self, client: aiosmtplib.SMTP) -> Outcome | None:
         """Greet, upgrade to TLS, log in; or why that is not done."""
+        stopped, encrypted = await self._encrypt(client)
+        if stopped or not self._server.user:
+            return stopped
+        if not (encrypted or self._server.at_home or self._starttls == "never"):
+            wrong = "the server does not offer STARTTLS, so the password was not sent"
+            return Outcome(Result.TLS, wrong)
+        if not client.supported_auth_methods:
+            wrong = "the server offers no way to log in that is known here"
+            pause = f"{wrong}: take the user out of `smtp`, or use another port"
+            return Outcome(Result.REJECTED, wrong, pause=pause)
+        await client.login(self._server.user, self._server.password)
+        return None
+
+    async def _encrypt(self, client: aiosmtplib.SMTP) -> tuple[Outcome | None, bool]:
+        """Greet, and upgrade to TLS if need be; why that failed, and whether it is on."""
         client.local_hostname = _own_name(client)
         await _greet(client)
         encrypted, starttls = self._server.implicit_tls, self._starttls
@@ -182,18 +221,8 @@ class Mailer:
             await _greet(client)  # what was said before cannot be trusted
             encrypted = True
         if not encrypted and starttls == "required":
-            return Outcome(Result.TLS, "the server does not offer STARTTLS")
-        if not self._server.user:
-            return None
-        if not (encrypted or self._server.at_home or starttls == "never"):
-            wrong = "the server does not offer STARTTLS, so the password was not sent"
-            return Outcome(Result.TLS, wrong)
-        if not client.supported_auth_methods:
-            wrong = "the server offers no way to log in that is known here"
-            pause = f"{wrong}: take the user out of `smtp`, or use another port"
-            return Outcome(Result.REJECTED, wrong, pause=pause)
-        await client.login(self._server.user, self._server.password)
-        return None
+            return Outcome(Result.TLS, "the server does not offer STARTTLS"), False
+        return None, encrypted
 
     async def _trusted(self) -> ssl.SSLContext:
         if self._trust is None:

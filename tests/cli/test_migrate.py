@@ -49,7 +49,7 @@ def release(path: Path, script: Path) -> None:
 
 def migrated_and_killed(path: Path, statements: int) -> int:
     """How a process ended that was killed after so many statements of a migration."""
-    arguments = [sys.executable, "-c", KILLED, path, str(statements)]
+    arguments = [sys.executable, "-c", KILLED, str(path), str(statements)]
     return subprocess.run(arguments, check=False).returncode
 
 

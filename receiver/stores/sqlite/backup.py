@@ -118,7 +118,7 @@ def sync_folder(folder: Path) -> None:
 
 def _open_moment(path: Path) -> sqlite3.Connection:
     """The file as it is now, whoever writes to it from now on."""
-    connection = _open_in_use(path)
+    connection = open_in_use(path)
     try:
         connection.execute("BEGIN")
         if check(connection) == 0:
@@ -173,7 +173,7 @@ def _contents(path: Path) -> Contents:
         )
 
 
-def _open_in_use(path: Path) -> sqlite3.Connection:
+def open_in_use(path: Path) -> sqlite3.Connection:
     """Of a store in use, whoever writes; also where the folder cannot be written."""
     connection = open_file(path, "ro")
     try:

@@ -12,6 +12,22 @@ from pathlib import Path
 from receiver.errors import StoreLocked, StoreUnusable
 
 
+def holder(store: Path) -> str | None:
+    """The process that owns the store; None where nobody does, or it cannot be told."""
+    file = store.resolve()
+    try:
+        fd = os.open(file.with_name(file.name + ".lock"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go of below, at once
+    except OSError:
+        return os.pread(fd, 64, 0).decode(errors="replace").strip() or "unknown"
+    finally:
+        os.close(fd)
+    return None
+
+
 class FileLock:
     """Holds `<store>.lock`, which says who holds it."""
 

@@ -45,6 +45,7 @@ async def show_status(call: Call) -> object:
     return {
         "version": receiver.__version__,
         "pid": os.getpid(),
+        "started_at": parts.started_at,
         "now": clock.now(),
         "held_back": held_back,
         "queues": [standing.queue for standing in await standings_now(parts)],
@@ -71,6 +72,7 @@ OPERATIONS = (
         record(
             version=TEXT,
             pid=COUNT,
+            started_at=TIME,
             now=TIME,
             held_back={
                 "type": "object",

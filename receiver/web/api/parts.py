@@ -51,6 +51,7 @@ class Parts:
         self.accept_again = accept_again
         self.alerts = alerts
         self.replayer = replayer
+        self.started_at = clock.now()
         self.streams = 0
         self.stopping = asyncio.Event()
         self.reload(settings)
