@@ -19,21 +19,22 @@ def private_files(files: Iterable[File], owner: str) -> Iterator[Finding]:
     wrong = False
     for file in files:
         name = file.path.name
+        usable = file.readable and file.writable
         if file.owner != owner:
             wrong = True
             words = f"{name} belongs to {file.owner}, its folder to {owner}"
             advice = f"if the server runs as {owner}: chown {owner} {file.path}"
-            yield warning("files", words, advice)
+            yield (warning if usable else problem)("files", words, advice)
+        elif not usable:
+            wrong = True
+            can = "written" if file.readable else "read"
+            words = f"{name} cannot be {can} by who runs this"
+            advice = f"run this, and the server, as {owner}; see ls -l {file.path}"
+            yield problem("files", words, advice)
         if file.mode & 0o077:
             wrong = True
             words = f"others may use {name} (mode {file.mode:03o})"
             yield warning("files", words, f"chmod 600 {file.path}")
-        if not (file.readable and file.writable):
-            wrong = True
-            can = "written" if file.readable else "read"
-            words = f"{name} cannot be {can} by who runs this"
-            advice = f"run this, and the server, as {file.owner}; see ls -l {file.path}"
-            yield problem("files", words, advice)
     if not wrong:
         yield ok("files", "only their owner can read and write them")
 

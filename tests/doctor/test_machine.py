@@ -43,6 +43,7 @@ def test_private_files_of_one_owner_are_fine():
     [
         (file(mode=0o640), Verdict.WARNING, "chmod 600 /data/receiver.db"),
         (file(owner="root"), Verdict.WARNING, "chown receiver /data/receiver.db"),
+        (file(owner="root", writable=False), Verdict.PROBLEM, "chown receiver"),
         (file(writable=False), Verdict.PROBLEM, "run this, and the server, as"),
         (file(readable=False), Verdict.PROBLEM, "ls -l /data/receiver.db"),
     ],
