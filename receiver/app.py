@@ -33,6 +33,7 @@ from receiver.metrics import Metrics
 from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
 from receiver.replayer import Replayer
+from receiver.retention import Retention
 from receiver.settings import Settings
 from receiver.stores import Reader, Store, control_path, open_reader, open_store
 from receiver.watcher import Watcher
@@ -81,6 +82,7 @@ class App:
             self.alerts,
         )
         self.watcher = Watcher(settings, store, self.alerts, self.senders.read)
+        self.retention = Retention(settings.store, store, self.metrics)
         self.hooks = Hooks(settings, self.intake, self.senders)
         self.health = Health(store, self.metrics, self.dispatcher)
         self.replayer = Replayer(
@@ -95,6 +97,7 @@ class App:
             self.intake.accept_again,
             self.alerts,
             self.replayer,
+            self.retention,
         )
         self.web: ASGIApp = create_app(self.hooks, self.health, self.parts)
 
@@ -119,6 +122,7 @@ class App:
         self.alerts.reload(settings)
         self.watcher.reload(settings)
         self.batches.reload(settings)
+        self.retention.reload(settings.store)
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.replayer.reload(settings)
@@ -185,6 +189,7 @@ async def _serve(
             await app.watcher.start()
             await app.follower.start()
             await app.replayer.start()
+            app.retention.start()
         for server in servers:
             await server.ready.wait()
         log.info("receiver.ready", **_addresses(settings, listener, admin))
@@ -216,6 +221,7 @@ async def _stop(
         await app.watcher.stop()
         await app.follower.stop()
         await app.replayer.stop()
+        await app.retention.stop()
         await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
 
 
@@ -238,10 +244,17 @@ async def _reload_alone(app: App, load: Callable[[], Settings]) -> None:
     except StoreError as error:
         log.error("reload.refused", problem=str(error))
         return
-    if (before.server, before.store) != (settings.server, settings.store):
-        log.warning("reload.partial", advice="[server] and [store] need a restart")
+    if _fixed(before) != _fixed(settings):
+        advice = "[server], store.url and store.min_free_bytes need a restart"
+        log.warning("reload.partial", advice=advice)
     log.info("reload.done", routes=len(settings.routes))
     await _warn(app)
+
+
+def _fixed(settings: Settings) -> tuple[object, ...]:
+    """What stays as it is until a restart."""
+    store = settings.store
+    return settings.server, store.url, store.min_free_bytes
 
 
 async def _warn(app: App) -> None:

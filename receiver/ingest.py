@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from receiver import clock, logs
 from receiver.alerts import Alerts
-from receiver.errors import Conflict, Rejected, StoreError
+from receiver.errors import Conflict, NotFound, Rejected, StoreError
 from receiver.expressions import context, event_fields, tellable
 from receiver.metrics import Metrics
 from receiver.models import (
@@ -217,7 +217,10 @@ class Intake:
     async def _keep_variant(
         self, event_id: str, request: Request, reading: Reading
     ) -> None:
-        original = await self._store.event(event_id)
+        try:
+            original = await self._store.event(event_id)
+        except NotFound:  # pruned: there is nothing left to compare with
+            return
         first = await self._senders.read(original.event)
         kind = compare(original.facts, reading, first.result_urls)
         variant = Variant(event_id, kind, request.received_at, request.body)

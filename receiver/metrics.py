@@ -67,6 +67,19 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.pruned = self._counter(
+            "pruned",
+            "What went since it was old: events, bodies, deliveries, rejections.",
+            ("kind",),
+        )
+        self.pruned_bytes = self._counter(
+            "pruned_bytes", "Bytes of bodies and headers that went.", ()
+        )
+        self.oldest_body = self._one("oldest_body_seconds", "Age of the oldest body.")
+        self.store_bytes = self._one("store_bytes", "Size of the store's file.")
+        self.free_bytes = self._one(
+            "store_free_bytes", "Of that, what holds nothing and is used again."
+        )
         self.pending = self._gauge(
             "pending_deliveries", "Deliveries that wait or are being attempted."
         )
@@ -85,6 +98,22 @@ class Metrics:
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"receiver_{name}", text, ("destination",), registry=self.registry)
+
+    def _one(self, name: str, text: str) -> Gauge:
+        return Gauge(f"receiver_{name}", text, registry=self.registry)
+
+    def set_store(
+        self,
+        file_bytes: int,
+        free_bytes: int,
+        oldest_body_at: datetime | None,
+        now: datetime,
+    ) -> None:
+        """How large the store is and how far back it goes, as of now."""
+        age = (now - oldest_body_at).total_seconds() if oldest_body_at else 0.0
+        self.oldest_body.set(max(0.0, age))
+        self.store_bytes.set(file_bytes)
+        self.free_bytes.set(free_bytes)
 
     def set_queue(
         self, destination: str, pending: int, oldest_at: datetime | None, now: datetime

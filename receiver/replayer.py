@@ -64,9 +64,10 @@ class Replayer:
 
         Raises:
             NotFound: there is no event of an id.
+            Conflict: the body of one was pruned.
         """
         for event_id in asked.get("events") or ():
-            await self._store.event(event_id)
+            (await self._store.event(event_id)).whole()
         first = await self._store.events(
             EventFilter(), limit=1, after=None, newest_first=False
         )
@@ -109,10 +110,11 @@ class Replayer:
             try:
                 found = await self._next(replay, after)
                 going = bool(found)
-                wanted, next_due = await self._wanted(replay, found, due_at)
+                there = [one for one in found if one.body_pruned_at is None]
+                wanted, next_due = await self._wanted(replay, there, due_at)
                 step = ReplayStep(
                     found[-1].event.id if found else after or ids.public("evt", 0),
-                    len(found),
+                    len(there),
                     _progress(replay, found, done=not going),
                     next_due,
                     not going,
@@ -124,6 +126,9 @@ class Replayer:
                     now=clock.now(),
                     step=step,
                 )
+            except NotFound:  # pruned since it was found
+                going = True
+                continue
             except StoreError as error:
                 log.warning("replay.waiting", replay=replay.id, error=str(error))
                 await asyncio.sleep(TROUBLE_S)

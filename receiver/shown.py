@@ -16,7 +16,12 @@ def shown_event(senders: Senders, stored: StoredEvent, *, body: bool) -> dict[st
     event["headers"] = shown_headers(stored.event.headers, masked)
     if not body:
         del event["body"]
-    return {**event, "facts": dict(stored.facts), "decision": plain(stored.decision)}
+    return {
+        **event,
+        "facts": dict(stored.facts),
+        "decision": plain(stored.decision),
+        "body_pruned_at": plain(stored.body_pruned_at),
+    }
 
 
 def shown_rejection(

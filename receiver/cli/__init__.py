@@ -50,6 +50,7 @@ _COMMANDS = {
         "why a request is accepted or refused, step by step",
     ),
     "replay": ("receiver.cli.replays", "deliver stored events again"),
+    "prune": ("receiver.cli.pruning", "remove what is old, and make the file smaller"),
     "status": ("receiver.cli.status", "the ledger, the queues, what needs attention"),
     "doctor": ("receiver.cli.doctoring", "what is wrong, or soon will be; what to do"),
     "backup": ("receiver.cli.backing_up", "copy the store, also while the server runs"),

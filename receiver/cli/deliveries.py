@@ -306,8 +306,9 @@ async def _change(
 ) -> None:
     """Say how many it is, ask, then do it in steps."""
     skipped: dict[str, list[Delivery]] = defaultdict(list)
+    gone = set[str]() if verb == "cancel" else await _without_body(settings, found)
     for delivery in found:
-        skipped[_obstacle(delivery, to)].append(delivery)
+        skipped[_obstacle(delivery, to, gone)].append(delivery)
     able = skipped.pop("", [])
     what = plural(len(able), "delivery") + (f" to {to}" if to else "")
     changed = 0
@@ -338,7 +339,16 @@ async def _change(
         sys.exit(1)  # named, and all of them in a state that forbids it
 
 
-def _obstacle(delivery: Delivery, to: str | None) -> str:
+async def _without_body(settings: Settings, found: Sequence[Delivery]) -> set[str]:
+    from receiver.replay import without_body
+
+    async with looking(settings) as reader:
+        return await without_body(reader, found)
+
+
+def _obstacle(delivery: Delivery, to: str | None, gone: set[str]) -> str:
+    if delivery.id in gone:
+        return "the event's body was pruned, nothing is left to send"
     if delivery.status not in OPEN:
         return f"already {delivery.status}"
     return f"already to {to}" if delivery.destination == to else ""

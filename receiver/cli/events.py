@@ -125,7 +125,7 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
     async with looking(settings) as reader:
         stored = await reader.event(event_id)
         if raw:
-            sys.stdout.buffer.write(stored.event.body)
+            sys.stdout.buffer.write(stored.whole().body)
             return
         deliveries = await deliveries_of(reader, event_id)
         variants = await reader.variants(event_id)
@@ -142,6 +142,11 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
         )
         click.echo(_readable(variant.body))
     click.secho("\nbody", bold=True)
+    if stored.body_pruned_at is not None:
+        click.echo(
+            f"pruned on {stored.body_pruned_at:%Y-%m-%d}, with headers and query"
+        )
+        return
     click.echo(_readable(stored.event.body))
 
 

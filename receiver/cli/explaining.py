@@ -15,7 +15,7 @@ from receiver.cli.serving import find_source
 from receiver.destinations import Preview
 from receiver.errors import NotFound, Rejected
 from receiver.explain import Explained, explained
-from receiver.models import Decision, Event, Request, event_of
+from receiver.models import Decision, Delivery, Event, Request, event_of
 from receiver.providers import provider_of
 from receiver.providers.body import parse
 from receiver.providers.senders import Senders
@@ -83,6 +83,9 @@ async def explain(
         async with looking(settings) as reader:
             stored = await reader.event(event_id)
             deliveries = await deliveries_of(reader, event_id)
+        if stored.body_pruned_at is not None:
+            _explain_pruned(senders, stored, deliveries, json_=json_)
+            return
         event = stored.event
     event = await senders.read(event)
     today = explained(router, event)
@@ -111,6 +114,24 @@ async def explain(
             show(found)
         else:
             click.echo(found)
+
+
+def _explain_pruned(
+    senders: Senders, stored: StoredEvent, deliveries: list[Delivery], *, json_: bool
+) -> None:
+    """What was decided is known for ever; today's routes have nothing to look at."""
+    if json_:
+        described = shown_event(senders, stored, body=False)
+        decided = {"decided": stored.decision, "deliveries": deliveries}
+        emit_json({"event": described, **decided, "today": None})
+        return
+    show_facts(stored)
+    _show_decided(stored)
+    show_deliveries(deliveries)
+    click.echo(
+        f"\nits body was pruned on {stored.body_pruned_at:%Y-%m-%d}, so it cannot be "
+        "said what today's configuration would do with it"
+    )
 
 
 async def _requests(

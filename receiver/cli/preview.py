@@ -84,7 +84,7 @@ async def _stored(settings: Settings, event_id: str) -> Event:
 
     async with looking(settings) as reader:
         stored = await reader.event(event_id)
-    return await Senders(settings.sources.values()).read(stored.event)
+    return await Senders(settings.sources.values()).read(stored.whole())
 
 
 def _source(settings: Settings, name: str | None) -> str:

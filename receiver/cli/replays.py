@@ -89,7 +89,7 @@ async def replay(
             return
         count = len(set(events)) if events else await reader.count_events(where)
         for event_id in events:
-            await reader.event(event_id)
+            (await reader.event(event_id)).whole()
     replay: Mapping[str, Any] | None = None
     if count:
         if not events and not yes:
@@ -104,6 +104,8 @@ async def replay(
         )
         replay = await _replay(settings, {**wanted, **which}, quiet=json_)
     _show(replay, json_=json_)
+    if replay and replay["state"] == "done":
+        _say_left_out(count - replay["events"])
 
 
 def _show(replay: Mapping[str, Any] | None, *, json_: bool) -> None:
@@ -129,16 +131,32 @@ def _show(replay: Mapping[str, Any] | None, *, json_: bool) -> None:
 async def _stored(
     reader: Reader, ids: Sequence[str], where: EventFilter
 ) -> AsyncGenerator[StoredEvent, None]:
-    """Each event that was named, or all that the filters let through, once."""
+    """
+    Each event that was named, or all that the filters let through, once.
+
+    Raises:
+        Conflict: the body of one that was named was pruned.
+    """
     for event_id in dict.fromkeys(ids):
-        yield await reader.event(event_id)
-    after = None
+        stored = await reader.event(event_id)
+        stored.whole()
+        yield stored
+    after, gone = None, 0
     while not ids and (
         page := await reader.events(where, limit=CHUNK, after=after, newest_first=False)
     ):
         for stored in page:
-            yield stored
+            gone += stored.body_pruned_at is not None
+            if stored.body_pruned_at is None:
+                yield stored
         after = page[-1].event.id
+    _say_left_out(gone)
+
+
+def _say_left_out(count: int) -> None:
+    if count > 0:
+        note = f"{plural(count, 'event')} left out: the bodies were pruned"
+        click.secho(note, fg="yellow", err=True)
 
 
 async def _would(

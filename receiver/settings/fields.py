@@ -23,6 +23,7 @@ T = TypeVar("T")
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _RATE = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)/([smh])", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([kMGT]?)(i?)B")
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -189,6 +190,22 @@ def rate(text: str) -> Rate | None:
     return Rate(float(found[1]), round(_UNITS[found[2]]))
 
 
+class ByteSize(int):
+    """A number of bytes, written as one or like `"10GB"`."""
+
+    __slots__ = ()
+
+
+def byte_size(text: str) -> ByteSize | None:
+    """`"500MB"`, `"10GB"` (powers of 1000), `"8GiB"` (powers of 1024)."""
+    found = _SIZE.fullmatch(text)
+    if found is None or (found[3] and not found[2]):
+        return None
+    base = 1024 if found[3] else 1000
+    power = ("", "k", "M", "G", "T").index(found[2])
+    return ByteSize(float(found[1]) * base**power)
+
+
 def _in_toml(name: str) -> str:
     return name.rstrip("_")  # `from` and `type` are Python's words too
 
@@ -228,6 +245,8 @@ def _member(members: tuple[Any, ...], value: Any) -> Any:
 
 
 def _scalar(hint: type, value: Any, key: str, problems: Problems) -> Any:  # noqa: PLR0911 (a table in code)
+    if hint is ByteSize and type(value) is int:
+        return ByteSize(value)
     if hint in _READ:
         read, what, example = _READ[hint]
         parsed = read(value) if isinstance(value, str) else None
@@ -308,6 +327,7 @@ def _choice(choices: tuple[Any, ...], value: Any, key: str, problems: Problems) 
 _READ: dict[type, tuple[Callable[[str], Any], str, str]] = {
     timedelta: (duration, "duration", '"10s", "5m", "2h" or "3d"'),
     Rate: (rate, "rate", '"20/s", "90/m" or "1000/h"'),
+    ByteSize: (byte_size, "size", '"500MB" or "10GB"'),
 }
 
 _WORDS: dict[type, str] = {

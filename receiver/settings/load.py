@@ -169,6 +169,8 @@ def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settin
     if server is not None:
         _check_networks(server.trusted_proxies, "server.trusted_proxies", problems)
     store = build(StoreSettings, document.get("store", {}), "store", problems)
+    for field, message, hint in store.problems() if store is not None else ():
+        problems.add(f"store.{field}", message, hint)
     sources = _sources(document.get("sources", {}), problems, known)
     destinations = _destinations(document.get("destinations", {}), problems, known)
     routes = _routes(document, problems)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from receiver.models import OnDead, Rate, Secret
-from receiver.settings.fields import option
+from receiver.settings.fields import ByteSize, option
 
 RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/api")
 """Paths that are ours; no source may have them."""
@@ -18,6 +18,8 @@ _SENDABLE = re.compile(r"[!-~]+(?:[ \t]+[!-~]+)*")
 
 A_MOMENT = timedelta(milliseconds=1)
 """The least a time limit can be."""
+
+A_CENTURY = timedelta(days=36_500)
 
 DEFAULT_WAITS = tuple(
     timedelta(seconds=s)
@@ -85,6 +87,36 @@ class StoreSettings:
         help="intake answers 503 while the disk has less free space",
         least=0,
     )
+    keep_bodies_for: timedelta = option(
+        timedelta(days=30),
+        help="then an event's body, headers and query go",
+        least=timedelta(hours=1),
+        most=A_CENTURY,
+    )
+    keep_events_for: timedelta | None = option(
+        None,
+        help="then all of it goes but its key; by default three times keep_bodies_for",
+        least=timedelta(hours=1),
+        most=A_CENTURY,
+    )
+    keep_rejections_for: timedelta = option(
+        timedelta(days=30),
+        help="then a refused request goes, if it did not make room before",
+        least=timedelta(hours=1),
+        most=A_CENTURY,
+    )
+    max_bytes: ByteSize | None = option(
+        None,
+        help='the oldest events go while the store is larger: "10GB", "500MB"',
+        least=1_000_000,
+    )
+
+    def problems(self) -> Iterable[tuple[str, str, str]]:
+        """What is wrong beyond single fields: (field, message, hint) each."""
+        events_for = self.keep_events_for
+        if events_for is not None and events_for < self.keep_bodies_for:
+            hint = "a body goes with its event at the latest"
+            yield "keep_events_for", "is shorter than keep_bodies_for", hint
 
 
 @dataclass(frozen=True)

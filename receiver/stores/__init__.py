@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from receiver.errors import StoreUnusable
+from receiver.errors import Conflict, StoreUnusable
 from receiver.models import (
     Attempt,
     AuditEntry,
@@ -33,6 +33,7 @@ from receiver.models import (
     Variant,
 )
 from receiver.stores.following import FollowingReader, FollowingStore
+from receiver.stores.pruning import Measures, Prunes
 
 T = TypeVar("T")
 
@@ -48,12 +49,29 @@ class Added:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event with what was decided about it when it was accepted."""
+    """
+    An event with what was decided about it when it was accepted.
+
+    Where its body was pruned the event's body, headers and query are empty.
+    """
 
     event: Event
     decision: Decision
     fan_out: int
     facts: Mapping[str, Scalar]
+    body_pruned_at: datetime | None = None
+
+    def whole(self) -> Event:
+        """
+        The event, for whoever needs its body.
+
+        Raises:
+            Conflict: it was pruned.
+        """
+        if self.body_pruned_at is not None:
+            day = f"{self.body_pruned_at:%Y-%m-%d}"
+            raise Conflict(f"the body of {self.event.id} was pruned on {day}")
+        return self.event
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +171,8 @@ class Tally:
     """
     One line of the ledger: deliveries from one source to one destination.
 
-    `decided` comes from the events and the replays, the others from the deliveries.
+    `decided` comes from the events and the replays, the others from the deliveries;
+    each has with it what pruning removed of its kind.
     """
 
     source: str
@@ -168,7 +187,11 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Counts of what was ever kept, and how the events' own fan-outs add up."""
+    """
+    Counts of what was ever kept, and how the events' own fan-outs add up.
+
+    What pruning carried over is in `events`, `fan_out` and `routed_deliveries`.
+    """
 
     events: int
     keys: int
@@ -178,11 +201,11 @@ class Totals:
     routed_deliveries: int
 
 
-class Reader(FollowingReader, Protocol):
+class Reader(FollowingReader, Measures, Protocol):
     """Looks, and changes nothing; many processes may at once."""
 
     async def event(self, event_id: str) -> StoredEvent:
-        """Raises NotFound."""
+        """Raises NotFound, also where nothing but the key is left."""
         ...
 
     async def events(
@@ -281,7 +304,7 @@ class Reader(FollowingReader, Protocol):
         ...
 
 
-class Store(Reader, FollowingStore, Protocol):
+class Store(Reader, FollowingStore, Prunes, Protocol):
     """Keeps everything; see the module's words for what all methods promise."""
 
     # -- accepting
@@ -301,7 +324,11 @@ class Store(Reader, FollowingStore, Protocol):
         ...
 
     async def add_variant(self, variant: Variant) -> None:
-        """Keep a repeat's other body beside its original: a few per event, once each."""
+        """
+        Keep a repeat's other body beside its original: a few per event, once each.
+
+        Where the original's body was pruned it is not kept.
+        """
         ...
 
     async def add_rejections(self, rejections: Sequence[Rejection]) -> None:
@@ -410,6 +437,8 @@ class Store(Reader, FollowingStore, Protocol):
         """
         Start a new round for pending or dead deliveries; returns how many it was.
 
+        A dead one stays as it is if its event's body was pruned.
+
         Raises:
             NotFound: no delivery has one of the ids.
         """
@@ -444,6 +473,11 @@ class Store(Reader, FollowingStore, Protocol):
         With `as_new` the receiving side sees a new id; otherwise the event's own.
         `step` belongs to a running replay, and is kept together with the deliveries;
         -1: it was cancelled meanwhile, and nothing was added.
+        Deliveries of events whose body was pruned are left out; returns how many were
+        added.
+
+        Raises:
+            NotFound: there is no such event (any more).
         """
         ...
 

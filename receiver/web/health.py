@@ -66,6 +66,10 @@ class Health:
                 queue.destination, queue.pending, queue.oldest_at, now
             )
         self._metrics.set_commits(self._store.commits)
+        extent = await self._store.extent()
+        self._metrics.set_store(
+            extent.file_bytes, extent.free_bytes, extent.oldest_body_at, now
+        )
         held_back = self._dispatcher.held_back()
         for name, paused in self._dispatcher.paused().items():
             self._metrics.paused.labels(name).set(paused)

@@ -109,6 +109,20 @@ WRONG = [
     ("[server]\nmax_body_bytes = 0", "server.max_body_bytes", "at least 1", ""),
     (f"[server]\nport = 0x{'f' * 6000}", "server.port", "too large", ""),
     ("[store]\nmin_free_bytes = -1", "store.min_free_bytes", "at least 0", ""),
+    ('[store]\nkeep_bodies_for = "5m"', "store.keep_bodies_for", "at least 1h", ""),
+    (
+        '[store]\nkeep_bodies_for = "36501d"',
+        "store.keep_bodies_for", "at most 36500d", "",
+    ),
+    (
+        '[store]\nkeep_events_for = "29d"',
+        "store.keep_events_for", "shorter than keep_bodies_for", "goes with its event",
+    ),
+    *(
+        (f"[store]\nmax_bytes = {written}", "store.max_bytes", "not a size", '"10GB"')
+        for written in ('"10"', '"10 gb"', '"-1GB"', '"iB"', "true", "1.5", '"1GBB"')
+    ),
+    ('[store]\nmax_bytes = "1kB"', "store.max_bytes", "at least 1000000", ""),
     ("[sources.t]", "sources.t.provider", "is required", ""),
     (
         '[sources.t]\nprovider = "sora"\nsecrets = ["x"]',

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,9 +22,12 @@ from hypothesis.stateful import (
     rule,
 )
 
+from receiver.errors import NotFound
 from receiver.models import Claim, OnDead, Status, Step
+from receiver.stores.pruning import Cutoffs, Pruned
 from tests.stores.conftest import Harness, SqliteHarness
 from tests.stores.making import (
+    ALL_EVENTS,
     NOW,
     assert_adds_up,
     claim,
@@ -83,6 +87,9 @@ class Model:
     events: dict[tuple[str, str], tuple[str, bytes]] = field(default_factory=dict)
     deliveries: dict[str, Expected] = field(default_factory=dict)
     paused: set[str] = field(default_factory=set)
+    bodiless: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    gone_deliveries: Counter[tuple[str, str, Status]] = field(default_factory=Counter)
     ordered: dict[str, OnDead] = field(default_factory=dict)
 
     def to(self, destination: str) -> list[Expected]:
@@ -126,6 +133,21 @@ class Model:
         standing = [d for d in self.to(destination) if d.line == line]
         if standing and not any(d.turn for d in standing):
             standing[0].turn = standing[0].status is Status.PENDING
+
+    def of(self, event_id: str) -> list[Expected]:
+        return [d for d in self.deliveries.values() if d.event == event_id]
+
+    def waits(self, event_id: str) -> bool:
+        """Whether it must not be pruned."""
+        mine = self.of(event_id)
+        return any(d.status is Status.PENDING or d.line is not None for d in mine)
+
+    def forget(self, event_id: str) -> None:
+        """It was pruned, all but its key."""
+        self.gone.add(event_id)
+        for one in self.of(event_id):
+            self.gone_deliveries[one.about[0], one.destination, one.status] += 1
+            del self.deliveries[one.id]
 
     def keep_order(self, destination: str, on_dead: OnDead | None) -> None:
         before = self.ordered.pop(destination, None)
@@ -278,7 +300,10 @@ class Stores(RuleBasedStateMachine):
             self._record(held, status, wait)
 
     def _record(self, held: Claim, status: Status, wait: int) -> None:
-        delivery = self.model.deliveries[held.delivery.id]
+        delivery = self.model.deliveries.get(held.delivery.id)
+        if delivery is None:  # cancelled while it ran, then pruned
+            self.runner.run(record(self.store, held))
+            return
         step = Step(status, self.now + seconds(wait))
 
         recorded = self.runner.run(record(self.store, held, step))
@@ -307,8 +332,8 @@ class Stores(RuleBasedStateMachine):
         if life != self.life:
             return
         self.runner.run(self.store.release([held]))
-        delivery = self.model.deliveries[held.delivery.id]
-        if delivery.holder is held:
+        delivery = self.model.deliveries.get(held.delivery.id)
+        if delivery is not None and delivery.holder is held:
             delivery.holder = None
 
     @rule(owner=st.sampled_from(["one", "two"]))
@@ -324,7 +349,12 @@ class Stores(RuleBasedStateMachine):
 
     def _retry(self, chosen: list[Expected]) -> None:
         count = self.runner.run(self.store.retry([d.id for d in chosen], self.now))
-        changed = {d.id: d for d in chosen if d.status in OPEN}
+        changed = {
+            d.id: d
+            for d in chosen
+            if d.status is Status.PENDING
+            or (d.status is Status.DEAD and d.event not in self.model.bodiless)
+        }
         dead = [d for d in changed.values() if d.status is Status.DEAD]
         for delivery in changed.values():
             delivery.status, delivery.due_at = Status.PENDING, self.now
@@ -359,9 +389,81 @@ class Stores(RuleBasedStateMachine):
                 number, wanted, as_new=as_new, now=self.now
             )
 
+        if event_id in self.model.gone:
+            with pytest.raises(NotFound):
+                self.runner.run(replay())
+            return
+        if event_id in self.model.bodiless:
+            assert self.runner.run(replay()) == 0
+            return
         assert self.runner.run(replay()) == 1
         about = about_of(source, key)
         self._learn([to], event_id=event_id, about=about, replay=True)
+
+    @rule(
+        bodies=st.sampled_from([0, 1, 8, 60]),
+        more=st.sampled_from([0, 1, 60, 3_600]),
+        limit=st.integers(1, 5),
+        steps=st.integers(1, 8),
+    )
+    def prune(self, bodies: int, more: int, limit: int, steps: int) -> None:
+        """What is older than so many seconds, and what had to wait before."""
+        wanted = Cutoffs(self.now - seconds(bodies), self.now - seconds(bodies + more))
+        before = self._there()
+        found = Pruned()
+        for _ in range(steps):
+            step = self.store.prune(wanted, limit=limit, now=self.now)
+            found = found.and_then(self.runner.run(step))
+        again = self.store.prune_held(limit=limit, now=self.now)
+        found = found.and_then(self.runner.run(again))
+
+        after = self._there()
+        gone = before.keys() - after.keys()
+        emptied = [one for one, whole in after.items() if before[one] and not whole]
+        assert (found.events, found.bodies) == (len(gone), len(emptied))
+        for event_id in (*gone, *emptied):
+            assert not self.model.waits(event_id)
+        ended = sum(len(self.model.of(event_id)) for event_id in gone)
+        assert found.deliveries == ended
+        for event_id in gone:
+            self.model.forget(event_id)
+        self.model.bodiless = {one for one, whole in after.items() if not whole}
+        self._what_went_is_counted()
+
+    def _what_went_is_counted(self) -> None:
+        expected = self.model.gone_deliveries.copy()
+        for one in self.model.deliveries.values():
+            expected[one.about[0], one.destination, one.status] += 1
+        assert expected == {
+            (tally.source, tally.destination, status): count
+            for tally in self.runner.run(self.store.ledger())
+            for status, count in tally.by_status.items()
+            if count
+        }
+
+    def _there(self) -> dict[str, bool]:
+        """The events there are, and whether with their bodies."""
+        found = self.runner.run(self.store.events(ALL_EVENTS, limit=1_000))
+        return {one.event.id: one.body_pruned_at is None for one in found}
+
+    @rule()
+    def prune_all_that_is_settled(self) -> None:
+        wanted = Cutoffs(self.now + seconds(999), self.now + seconds(999))
+        while not self.runner.run(
+            self.store.prune(wanted, limit=100, now=self.now)
+        ).done:
+            pass
+        for _ in range(2):  # from where it was to the end, then from the beginning
+            self.runner.run(self.store.prune_held(limit=1_000, now=self.now))
+        there = self._there()
+        for event_id, _ in self.model.events.values():
+            if event_id in self.model.gone:
+                continue
+            assert (event_id in there) == self.model.waits(event_id), event_id
+            if event_id not in there:
+                self.model.forget(event_id)
+        self.model.bodiless = {one for one, whole in there.items() if not whole}
+        self._what_went_is_counted()
 
     @rule(
         destination=st.sampled_from(DESTINATIONS),

@@ -37,6 +37,7 @@ from receiver.stores import Added, Claimed, Queue, Taker
 from receiver.stores.following import Change
 from receiver.stores.sqlite import (
     audit,
+    extent,
     following,
     forward,
     lines,
@@ -57,7 +58,8 @@ from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.names import add_decisions, add_names
 from receiver.stores.sqlite.outcomes import record_attempts
 from receiver.stores.sqlite.pending import Pending
-from receiver.stores.sqlite.reader import SqliteReader, connect, open_file
+from receiver.stores.sqlite.pruner import SqlitePruner
+from receiver.stores.sqlite.reader import connect, open_file
 from receiver.stores.sqlite.recording import Recording
 from receiver.stores.sqlite.rows import (
     CARRIED,
@@ -72,7 +74,7 @@ CACHED_EVENT_BYTES = 16 * 1024 * 1024
 CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer, larger checkpoints write less
 
 
-class SqliteStore(SqliteReader):
+class SqliteStore(SqlitePruner):
     """Implements `receiver.stores.Store`; make it with `SqliteStore.open`."""
 
     def __init__(
@@ -144,6 +146,7 @@ class SqliteStore(SqliteReader):
             self._ids.advance(next(iter(rows))[0] or 0)
         # What is beyond a cursor is new, also if all events were pruned since.
         self._ids.advance(await following.furthest(self._due))
+        self._ids.advance(await extent.pruned_to(self._due))
 
     async def close(self) -> None:
         await self._life.aclose()
@@ -414,14 +417,16 @@ class SqliteStore(SqliteReader):
                 replays.Replayed(first + i, event, to, source, to_ms(due), line)
             )
 
-        def then(added: int) -> None:
-            for row in rows[: max(added, 0)]:
+        def then(added: Sequence[replays.Replayed] | None) -> None:
+            for row in added or ():
                 self._pending.change(row.destination, 1)
 
         reached = None if step is None else replays.reached(step, now)
         item = replays.NewReplayed(ids.number("rpl", replay_id), as_new, rows, reached)
-        added: int = await self._write(replays.add_replayed, item, len(rows) * 64, then)
-        return added
+        added: Sequence[replays.Replayed] | None = await self._write(
+            replays.add_replayed, item, len(rows) * 64, then
+        )
+        return -1 if added is None else len(added)
 
     async def pause(self, destination: str, reason: str, now: datetime) -> bool:
         await self._know_names(destination)

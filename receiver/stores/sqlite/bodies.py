@@ -1,5 +1,5 @@
 """
-Bodies on disk: as they came, or compressed where that is worth the time.
+Bodies on disk: as they came, compressed where that is worth the time, or pruned.
 
 A batch of ten thousand items is two megabytes of JSON that repeats itself.  Written
 as it is, everybody in its commit waits for the disk; compressed it is a tenth.
@@ -7,12 +7,17 @@ as it is, everybody in its commit waits for the disk; compressed it is a tenth.
 
 import zlib
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import blake2b
 
+from receiver.clock import from_ms
 from receiver.offload import LARGE_BYTES
 
 AS_RECEIVED = 0
 ZLIB = 1
+PRUNED = 2
+"""In place of the body there is when it went."""
+
 FAST = 1
 """zlib's level: most of the saving for a fraction of the time."""
 
@@ -36,8 +41,20 @@ def pack(body: bytes) -> Packed:
 
 
 def unpack(codec: int, body: bytes) -> bytes:
-    """The body as it was received."""
+    """The body as it was received; nothing, where it was pruned."""
+    if codec == PRUNED:
+        return b""
     return zlib.decompress(body) if codec == ZLIB else body
+
+
+def pruned_mark(now_ms: int) -> bytes:
+    """What is kept in place of a body that goes now."""
+    return now_ms.to_bytes(8)
+
+
+def pruned_at(codec: int, body: bytes) -> datetime | None:
+    """When a body went; None while it is there."""
+    return from_ms(int.from_bytes(body)) if codec == PRUNED else None
 
 
 def body_hash(body: bytes) -> bytes:

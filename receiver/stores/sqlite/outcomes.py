@@ -76,9 +76,20 @@ def _conclude(
     overtaken: set[int] = set()
     for attempts, progress, _, _, _, delivery, _ in rows:
         values = (attempts, progress, delivery)
-        if connection.execute(_OVERTAKEN, values).rowcount:
+        overtaking = connection.execute(_OVERTAKEN, values).rowcount > 0
+        if overtaking or _pruned(connection, delivery):
             overtaken.add(delivery)
     return overtaken
+
+
+def _pruned(connection: sqlite3.Connection, delivery: int) -> bool:
+    """Whether it was cancelled while it ran, then pruned; its attempt goes along."""
+    sql = "SELECT EXISTS (SELECT 1 FROM deliveries WHERE id = ?)"
+    [[there]] = connection.execute(sql, (delivery,))
+    if not there:
+        sql = "DELETE FROM attempts WHERE delivery_id = ?"
+        connection.execute(sql, (delivery,))
+    return not there
 
 
 def _settles(record: NewRecord) -> bool:

@@ -31,8 +31,10 @@ from receiver.stores import (
     Totals,
 )
 from receiver.stores.following import Known, Name, Stretch
+from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.stores.sqlite import (
     audit,
+    extent,
     following,
     reads,
     replays,
@@ -225,6 +227,18 @@ class SqliteReader:
     async def totals(self) -> Totals:
         async with translated():
             return await reads.totals(self._reader)
+
+    async def extent(self) -> Extent:
+        async with translated():
+            return await extent.extent(self._reader)
+
+    async def old(self, cutoffs: Cutoffs) -> bool:
+        async with translated():
+            return await extent.old(self._reader, cutoffs)
+
+    async def would_go(self, cutoffs: Cutoffs, after: int = 0) -> tuple[Pruned, int]:
+        async with translated():
+            return await extent.would_go(self._reader, cutoffs, after)
 
     async def remembered(self, name: str) -> tuple[str, datetime] | None:
         async with translated():

@@ -82,8 +82,17 @@ async def event(db: aiosqlite.Connection, known: Known, event_id: str) -> Stored
     number = ids.number("evt", event_id)
     found = await events_by_number(db, known, [number])
     if number not in found:
-        raise NotFound(f"there is no event {event_id}")
+        raise NotFound(f"there is no event {event_id}{await _pruned(db, number)}")
     return found[number]
+
+
+async def _pruned(db: aiosqlite.Connection, number: int) -> str:
+    """What to add where something is not there that may have been."""
+    [[events_to]] = await db.execute_fetchall("SELECT events_to FROM pruning")
+    if ids.made_at(number) > ids.made_at(events_to):
+        return ""
+    until = f"{ids.made_at(events_to):%Y-%m-%d %H:%M}"
+    return f" (any more: of what was accepted until {until} UTC only keys are kept)"
 
 
 async def events(
@@ -186,7 +195,8 @@ async def delivery(
         )
     )
     if not rows:
-        raise NotFound(f"there is no delivery {delivery_id}")
+        number = ids.number("dlv", delivery_id)
+        raise NotFound(f"there is no delivery {delivery_id}{await _pruned(db, number)}")
     return delivery_from_row(rows[0], (await known()).names)
 
 
@@ -379,6 +389,9 @@ async def ledger(db: aiosqlite.Connection, known: Known) -> list[Tally]:
         " UNION ALL SELECT d.status, coalesce(e.source_id, 0), d.destination_id,"
         " count(*) FROM deliveries d LEFT JOIN events e ON e.id = d.event_id"
         " GROUP BY 1, 2, 3"
+        " UNION ALL SELECT 'event', source_id, decision_id, events FROM pruned_events"
+        " UNION ALL SELECT status, source_id, destination_id, deliveries"
+        " FROM pruned_deliveries"
     )
     names = await known()
     decided: Counter[tuple[int, int]] = Counter()
@@ -405,12 +418,15 @@ async def ledger(db: aiosqlite.Connection, known: Known) -> list[Tally]:
 async def totals(db: aiosqlite.Connection) -> Totals:
     """In one statement, for the same reason."""
     rows = await db.execute_fetchall(
-        "SELECT (SELECT count(*) FROM events),"
+        "SELECT (SELECT count(*) FROM events)"
+        " + (SELECT coalesce(sum(events), 0) FROM pruned_events),"
         " (SELECT count(*) FROM event_keys),"
-        " (SELECT coalesce(sum(fan_out), 0) FROM events),"
+        " (SELECT coalesce(sum(fan_out), 0) FROM events)"
+        " + (SELECT coalesce(sum(fan_out), 0) FROM pruned_events),"
         " (SELECT count(*) FROM variants),"
         " (SELECT count(*) FROM rejections),"
         " (SELECT count(*) FROM deliveries WHERE replay_id IS NULL)"
+        " + (SELECT coalesce(sum(routed), 0) FROM pruned_deliveries)"
     )
     [row] = rows
     return Totals(*row)

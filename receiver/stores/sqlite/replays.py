@@ -19,6 +19,7 @@ from receiver.clock import from_ms, to_ms
 from receiver.errors import NotFound
 from receiver.models import Replay, ReplayState, ReplayStep
 from receiver.stores.sqlite import lines
+from receiver.stores.sqlite.retention import whole
 from receiver.stores.sqlite.rows import Row, moment
 
 STATES = (ReplayState.RUNNING, ReplayState.DONE, ReplayState.CANCELLED)
@@ -90,14 +91,21 @@ def add_replays(
 
 def add_replayed(
     connection: sqlite3.Connection, items: Sequence[NewReplayed]
-) -> Sequence[int]:
-    """How many were added; -1 where the replay was cancelled meanwhile."""
+) -> Sequence[Sequence[Replayed] | None]:
+    """
+    What was added of each, without events whose body was pruned; None where the replay
+    was cancelled meanwhile.
+    """
     return [_add(connection, item) for item in items]
 
 
-def _add(connection: sqlite3.Connection, item: NewReplayed) -> int:
+def _add(
+    connection: sqlite3.Connection, item: NewReplayed
+) -> Sequence[Replayed] | None:
     if item.reached is not None and not _reach(connection, item.replay, item.reached):
-        return -1
+        return None
+    there = whole(connection, sorted({row.event for row in item.rows}))
+    rows = [row for row in item.rows if row.event in there]
     connection.executemany(
         _INSERT_REPLAYED,
         [
@@ -110,15 +118,15 @@ def _add(connection: sqlite3.Connection, item: NewReplayed) -> int:
                 item.replay,
                 row.id if item.as_new else None,
             )
-            for row in item.rows
+            for row in rows
         ],
     )
     connection.executemany(
         "INSERT INTO replayed VALUES (?, ?, ?, 1)"
         " ON CONFLICT DO UPDATE SET deliveries = deliveries + 1",
-        [(item.replay, row.source, row.destination) for row in item.rows],
+        [(item.replay, row.source, row.destination) for row in rows],
     )
-    return len(item.rows)
+    return rows
 
 
 def _reach(connection: sqlite3.Connection, replay: int, reached: Reached) -> bool:

@@ -22,7 +22,7 @@ from receiver.models import (
     Trigger,
 )
 from receiver.stores import StoredEvent
-from receiver.stores.sqlite.bodies import unpack
+from receiver.stores.sqlite.bodies import pruned_at, unpack
 
 Row = Sequence[Any]
 E = TypeVar("E")
@@ -112,7 +112,13 @@ def event_from_row(
         headers=headers_from_text(row[15]),
         body=unpack(row[16], row[17]),
     )
-    return StoredEvent(event, decisions[row[6]], row[7], json.loads(row[13]))
+    return StoredEvent(
+        event,
+        decisions[row[6]],
+        row[7],
+        json.loads(row[13]),
+        pruned_at(row[16], row[17]),
+    )
 
 
 def delivery_from_row(row: Row, names: Mapping[int, str]) -> Delivery:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 from receiver import ids
 from receiver.stores import Added
 from receiver.stores.sqlite import lines
+from receiver.stores.sqlite.bodies import PRUNED
+from receiver.stores.sqlite.retention import bodies_gone
 
 T = TypeVar("T")
 
@@ -117,6 +119,7 @@ def add_variants(
     connection.executemany(
         "INSERT INTO variants SELECT ?1, ?2, ?3, ?4, ?5"
         f" WHERE (SELECT count(*) FROM variants WHERE event_id = ?1) < {KEPT_VARIANTS}"
+        f" AND EXISTS (SELECT 1 FROM events WHERE id = ?1 AND codec <> {PRUNED})"
         " ON CONFLICT DO NOTHING",
         items,
     )
@@ -180,6 +183,8 @@ def retry(
     results: list[Changed] = []
     for deliveries, now in items:
         changed, missing = _changeable(connection, deliveries)
+        lost = bodies_gone(connection, [row.id for row in changed if row.status == 2])
+        changed = [row for row in changed if row.id not in lost]
         connection.executemany(
             "UPDATE deliveries SET status = 0, due_at = ?, manual = manual + 1,"
             " round_attempts = 0, round_started = ?, settled_at = NULL WHERE id = ?",

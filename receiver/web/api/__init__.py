@@ -19,6 +19,7 @@ from receiver.web.api import (
     destinations,
     events,
     overview,
+    pruning,
     rejections,
     replays,
     stream,
@@ -36,6 +37,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *replays.OPERATIONS,
     *rejections.OPERATIONS,
     *destinations.OPERATIONS,
+    *pruning.OPERATIONS,
     *stream.OPERATIONS,
 )
 

@@ -106,13 +106,13 @@ async def show_event(call: Call) -> object:
 
 async def download_event(call: Call) -> object:
     stored = await call.parts.reader.event(call.path["id"])
-    return download(stored.event.body, f"{stored.event.id}.body")
+    return download(stored.whole().body, f"{stored.event.id}.body")
 
 
 async def explain_event(call: Call) -> object:
     parts = call.parts
     stored = await parts.reader.event(call.path["id"])
-    event = await parts.senders.read(stored.event)
+    event = await parts.senders.read(stored.whole())
     today = explained(parts.router, event)
     return {
         "decided": stored.decision,
@@ -125,7 +125,7 @@ async def preview_event(call: Call) -> object:
     parts = call.parts
     name = parts.destination(call.query["destination"])
     stored = await parts.reader.event(call.path["id"])
-    event = await parts.senders.read(stored.event)
+    event = await parts.senders.read(stored.whole())
     found: Preview = await previewed(parts.settings.destinations[name], event)
     return plain(found)
 
@@ -161,7 +161,7 @@ OPERATIONS = (
         download_event,
         "The body, byte for byte.",
         "application/octet-stream",
-        refusals=(404,),
+        refusals=(404, 409),
     ),
     Operation(
         "GET",
@@ -173,7 +173,7 @@ OPERATIONS = (
             today=many(_EXPLAINED),
             today_destinations=many(TEXT),
         ),
-        refusals=(404,),
+        refusals=(404, 409),
     ),
     Operation(
         "GET",
@@ -183,6 +183,6 @@ OPERATIONS = (
         JSON,
         query={"destination": NAME},
         required=("destination",),
-        refusals=(404,),
+        refusals=(404, 409),
     ),
 )

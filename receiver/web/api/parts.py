@@ -13,6 +13,7 @@ from receiver.ingest import Answer
 from receiver.models import Rejection
 from receiver.providers.senders import Senders
 from receiver.replayer import Replayer
+from receiver.retention import Retention
 from receiver.routing import Router
 from receiver.settings import Settings
 from receiver.stores import Reader, Store
@@ -43,6 +44,7 @@ class Parts:
         accept_again: AcceptAgain,
         alerts: Alerts,
         replayer: Replayer,
+        retention: Retention,
     ) -> None:
         self.store = store
         self.reader = reader
@@ -52,6 +54,7 @@ class Parts:
         self.alerts = alerts
         self.replayer = replayer
         self.started_at = clock.now()
+        self.retention = retention
         self.streams = 0
         self.stopping = asyncio.Event()
         self.reload(settings)

@@ -68,13 +68,16 @@ async def _found(
 ) -> AsyncGenerator[StoredEvent, None]:
     reader = call.parts.reader
     for event_id in dict.fromkeys(body.get("events", ())):
-        yield await reader.event(event_id)
+        stored = await reader.event(event_id)
+        stored.whole()
+        yield stored
     after = None
     while "where" in body:
         where = event_filter(body["where"])
         some: Sequence[StoredEvent] = await reader.events(where, limit=100, after=after)
         for stored in some:
-            yield stored
+            if stored.body_pruned_at is None:
+                yield stored
         if not some:
             return
         after = some[-1].event.id
@@ -130,7 +133,7 @@ OPERATIONS = (
         ref("Replay"),
         body=_ASKED,
         status=201,
-        refusals=(404,),
+        refusals=(404, 409),
     ),
     Operation(
         "POST",
@@ -144,7 +147,7 @@ OPERATIONS = (
             more=YES_OR_NO,
         ),
         body=_ASKED,
-        refusals=(404,),
+        refusals=(404, 409),
     ),
     Operation(
         "GET",

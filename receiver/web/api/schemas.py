@@ -109,6 +109,7 @@ _EVENT_FIELDS: dict[str, Schema] = {
     "expires_at": maybe(TIME),
     "facts": OBJECT,
     "decision": ref("Decision"),
+    "body_pruned_at": maybe(TIME),
 }
 
 NOUNS: dict[str, Schema] = {
