@@ -122,7 +122,7 @@ def _show(replay: Mapping[str, Any] | None, *, json_: bool) -> None:
         count = f"{plural(deliveries, 'delivery')} of {plural(events, 'event')}"
         cancelled = ", then cancelled" if replay["state"] == "cancelled" else ""
         click.echo(f"{replay['id']}: {count}{cancelled}")
-        if not deliveries and not cancelled:
+        if events and not deliveries and not cancelled:
             click.echo("no route sends them anywhere; say where with --to", err=True)
     if replay and replay["state"] == "cancelled":
         sys.exit(1)
