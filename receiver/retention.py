@@ -22,6 +22,7 @@ from receiver.settings import StoreSettings
 from receiver.stores import Store
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
 
+KINDS = ("events", "bodies", "deliveries", "rejections", "subjects")
 TICK_S = 30.0
 STEP = 50
 HELD_EVERY_S = 600.0
@@ -111,6 +112,8 @@ class Retention:
                 break
             if clock.monotonic() > until:
                 return found
+        if wanted.events is not None:
+            found = found.and_then(await self._forget_subjects(wanted.events))
         while to_bytes is not None:
             if (await self._store.extent()).used_bytes <= to_bytes:
                 return replace(found, done=True)
@@ -180,6 +183,19 @@ class Retention:
             await asyncio.sleep(rest_s(took, alone=found.alone))
         return found
 
+    async def _forget_subjects(self, before: datetime) -> Pruned:
+        """What was made of events goes when nothing was heard of it for as long."""
+        found, went = Pruned(), STEP
+        while went == STEP:
+            started = clock.monotonic()
+            went = await self._store.prune_subjects(before, STEP)
+            step = Pruned(subjects=went)
+            self._count(step)
+            found = found.and_then(step)
+            if went == STEP:
+                await asyncio.sleep(rest_s(clock.monotonic() - started, alone=False))
+        return found
+
     async def _look_at_held(self) -> Pruned:
         found = Pruned()
         for _ in range(HELD_STEPS):
@@ -190,7 +206,7 @@ class Retention:
         return found
 
     def _count(self, found: Pruned) -> None:
-        for kind in ("events", "bodies", "deliveries", "rejections"):
+        for kind in KINDS:
             self._metrics.pruned.labels(kind).inc(getattr(found, kind))
         self._metrics.pruned_bytes.inc(found.bytes)
 
@@ -207,10 +223,7 @@ def told(found: Pruned, **fields: object) -> None:
     """Log what went, in a line."""
     logs.get().info(
         "store.pruned",
-        events=found.events,
-        bodies=found.bodies,
-        deliveries=found.deliveries,
-        rejections=found.rejections,
+        **{kind: getattr(found, kind) for kind in KINDS},
         bytes=found.bytes,
         **fields,
     )

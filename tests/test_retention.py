@@ -106,9 +106,9 @@ def test_sizes_are_read_as_they_are_written(text: str, size: int | None):
 
 
 def test_what_two_steps_did_adds_up():
-    both = Pruned(1, 2, 3, 4, 5, 6, NOW, False).and_then(Pruned(events=1, done=True))
+    both = Pruned(1, 2, 3, 4, 5, 6, 7, NOW, False).and_then(Pruned(1, done=True))
 
-    assert both == Pruned(2, 2, 3, 4, 5, 6, NOW, True)
+    assert both == Pruned(2, 2, 3, 4, 5, 6, 7, NOW, True)
 
 
 # -- what is done
@@ -205,6 +205,17 @@ async def test_it_begins_by_itself_and_ends_when_it_is_told_to(
     await found.stop()
 
     assert await there(store) == {empty: False}
+
+
+async def test_a_subject_goes_when_nothing_was_heard_of_it_for_as_long(store: Store):
+    now = clock.now()
+    await store.register_subjects("sora2", "sora2", ["old"], now - 100 * DAY)
+    await aged(store, 91)
+    await store.register_subjects("sora2", "sora2", ["young"], now - DAY)
+
+    found = await Retention(StoreSettings(), store, Metrics()).keep_to_settings()
+
+    assert (found.subjects, found.events) == (1, 1)
 
 
 async def test_new_settings_are_used_at_once(store: Store):

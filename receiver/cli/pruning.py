@@ -21,7 +21,9 @@ EVENT_BYTES = 400
 DELIVERY_BYTES = 100
 """What an event and a delivery take beside the body, roughly."""
 
-COUNTED = ("events", "bodies", "deliveries", "rejections", "bytes", "held")
+COUNTED = (
+    "events", "bodies", "deliveries", "rejections", "subjects", "bytes", "held",
+)  # fmt: skip
 
 
 @click.command()
@@ -228,6 +230,7 @@ def _words(found: Pruned, *, about: bool) -> str:
         plural(found.bodies, "body"),
         plural(found.deliveries, "delivery"),
         plural(found.rejections, "rejection"),
+        plural(found.subjects, "subject"),
     ]
     kinds = [part for part in parts if not part.startswith("0 ")]
     roughly = "about " if about else ""

@@ -22,7 +22,8 @@ class Pruned:
     """
     What went, or would go.
 
-    `bodies` are those that went alone, while their event stays.  `bytes` are of bodies,
+    `bodies` are those that went alone, while their event stays; `subjects` what was
+    made of the events of a batch, task or job (never foreseen).  `bytes` are of bodies,
     headers and queries, as they were kept.  `held` counts events that are old, but stay
     while a delivery waits.
     """
@@ -31,6 +32,7 @@ class Pruned:
     bodies: int = 0
     deliveries: int = 0
     rejections: int = 0
+    subjects: int = 0
     bytes: int = 0
     held: int = 0
     reached: datetime | None = None
@@ -42,7 +44,7 @@ class Pruned:
 
     @property
     def anything(self) -> bool:
-        return bool(self.events or self.bodies or self.rejections)
+        return any((self.events, self.bodies, self.rejections, self.subjects))
 
     def and_then(self, later: "Pruned") -> "Pruned":
         """Both together; how it ended is the later one's to say."""
@@ -51,6 +53,7 @@ class Pruned:
             self.bodies + later.bodies,
             self.deliveries + later.deliveries,
             self.rejections + later.rejections,
+            self.subjects + later.subjects,
             self.bytes + later.bytes,
             self.held + later.held,
             later.reached or self.reached,

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from receiver import clock
 from receiver.moments import moment
+from receiver.retention import KINDS
 from receiver.stores.pruning import Cutoffs
 from receiver.web.api.operation import Call, Done, Operation
 from receiver.web.api.problems import Problem
@@ -28,10 +29,7 @@ async def prune(call: Call) -> object:
     counts = asdict(found)
     del counts["alone"]
     used = (await parts.store.extent()).used_bytes
-    details = {
-        name: counts[name]
-        for name in ("events", "bodies", "deliveries", "rejections", "bytes")
-    }
+    details = {name: counts[name] for name in (*KINDS, "bytes")}
     what = "store.pruned" if found.anything else ""
     return Done({**counts, "used_bytes": used}, what, details)
 
@@ -57,6 +55,7 @@ OPERATIONS = (
             bodies=COUNT,
             deliveries=COUNT,
             rejections=COUNT,
+            subjects=COUNT,
             bytes=COUNT,
             held=COUNT,
             reached=maybe(TIME),
