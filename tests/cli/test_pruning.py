@@ -142,6 +142,26 @@ async def test_of_what_has_no_body_the_commands_say_so(alone):
     await alone.run("deliveries", "cancel", delivery["id"])
 
 
+async def test_the_quick_status_leaves_out_what_reads_everything(alone):
+    await filled(alone.folder, 100)
+    await filled(alone.folder, 41, status=Status.DEAD)
+    await filled(alone.folder, 40, 20)
+    before, _ = await alone.run("status", "--quick")
+    await alone.run("prune", "--yes")
+
+    quick = await alone.json("status", "--quick")
+    shown, _ = await alone.run("status")
+
+    assert (quick["difference"], quick["totals"], quick["ledger"]) == (None, None, None)
+    assert quick["store"]["pruned_events"] == 1
+    assert "DIFFERENCE" not in before
+    assert "bodies of the last 100 d" in before
+    assert "there are dead deliveries" in before
+    assert "4, 1 of them pruned" in shown
+    assert "bodies of the last 20 d" in shown
+    assert "there are dead deliveries" not in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
