@@ -40,7 +40,8 @@ class Setup:
         """The whole configuration."""
         parts = [
             f'[server]\nlog_level = "{self.log_level}"\nlog_format = "json"',
-            f'[store]\nurl = "sqlite:///{folder / STORE}"',
+            # What is put there with a past of its own must not go while it is measured.
+            f'[store]\nurl = "sqlite:///{folder / STORE}"\nkeep_bodies_for = "36500d"',
             f'[sources.sora2]\nprovider = "sora2"\nsecrets = ["{secret}"]',
         ]
         for name, body in self.destinations.items():
