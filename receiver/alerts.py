@@ -91,7 +91,7 @@ class Alerts:
                 outcome=outcome,
             )
 
-        if event.source != internal.SOURCE:
+        if event.source != internal.SOURCE or event.type in internal.JOINS:
             self._seldom(("delivery.dead", destination), DEAD_EVERY_S, make)
 
     def destination_paused(self, destination: str, reason: str) -> None:
@@ -220,10 +220,11 @@ class Alerts:
             self._router.opinions(source, event.type, lambda: context_of(event))
         )
         log = logs.get().bind(type=reading.type, subject=reading.subject)
-        if not decision.destinations:
+        if not decision.destinations and reading.type not in internal.JOINS:
             log.info("alert.unrouted")
             return
         added = await self._store.add(event, decision, {})
         if added.created:
             self._wake(decision.destinations)
-            log.warning("alert.raised", id=added.event_id, to=decision.destinations)
+            said = log.info if reading.type in internal.JOINS else log.warning
+            said("alert.raised", id=added.event_id, to=decision.destinations)

@@ -28,6 +28,7 @@ from receiver.dispatcher import Dispatcher
 from receiver.errors import Problem, SettingsError, StoreError, StoreUnusable
 from receiver.follower import Follower
 from receiver.ingest import Intake
+from receiver.joins import Joins
 from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
 from receiver.providers.keys import PublicKeys
@@ -71,7 +72,9 @@ class App:
             store, self.metrics, make, self.senders.read, self.alerts
         )
         self.batches = Batches(settings, store, self.senders)
-        self.follower = Follower("events", store, [self.batches], self.alerts.tell)
+        self.joins = Joins(settings, store, self.senders)
+        folders = (self.batches, self.joins)
+        self.follower = Follower("events", store, folders, self.alerts.tell)
         self.intake = Intake(
             settings,
             store,
@@ -123,6 +126,7 @@ class App:
         self.watcher.reload(settings)
         self.batches.reload(settings)
         self.retention.reload(settings.store)
+        self.joins.reload(settings)
         self.intake.reload(settings)
         self.hooks.reload(settings)
         self.replayer.reload(settings)

@@ -9,7 +9,7 @@ https://github.com/google/cel-spec
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache, lru_cache, partial
 from typing import Any
@@ -128,6 +128,26 @@ def compile_value(text: str, texts: frozenset[str] = frozenset()) -> Value:
     """
     names = (*NAMES, *MORE_NAMES, *sorted(texts))
     return Value(text, _compiled(_environment_of_values(texts), text, names))
+
+
+@lru_cache(maxsize=256)
+def compile_over_parts(text: str) -> Condition:
+    """
+    Compile an expression over `parts`, a list of maps, that should give true or false.
+
+    Raises:
+        ExpressionError: as `compile_condition` does.
+    """
+    compiled = _compiled(_environment_of_parts(), text, ("parts",))
+    kind = compiled.return_type().name()
+    if kind not in ("BOOL", "DYN"):
+        raise ExpressionError(f"gives {kind.lower()}, not true or false")
+    return Condition(text, compiled)
+
+
+def context_of_parts(parts: Sequence[Mapping[str, Any]]) -> Any:
+    """What those expressions are evaluated against."""
+    return _environment_of_parts().Activation({"parts": _replaced(list(parts))})
 
 
 def context(
@@ -334,6 +354,13 @@ def _environment_of_values(texts: frozenset[str]) -> Any:
             _method_of_texts(cel, "percentEncoded", _percent_encoded),
         ],
     )
+
+
+@cache
+def _environment_of_parts() -> Any:
+    from cel_expr_python import cel  # noqa: PLC0415 (as above)  # pyright: ignore[reportMissingTypeStubs]
+
+    return cel.NewEnv(variables={"parts": cel.Type.List(cel.Type.DYN)})
 
 
 def _method_of_texts(cel: Any, name: str, does: Any, *more: Any) -> Any:

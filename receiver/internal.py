@@ -106,8 +106,29 @@ INTERNAL_TYPES: Mapping[str, InternalType] = {
         | {"reserved": "credits held", "settled": "credits charged"}
         | {"refunded": "credits given back", "problem": "what does not fit"},
     ),
+    **{
+        f"join.{end}": InternalType(
+            when,
+            state,
+            {"join": "its name", "key": "what its parts have in common"}
+            | {"state": "succeeded, partial or failed, by its parts"}
+            | {"expected": "how many parts there should be, if that is known"}
+            | {"begun_at": "when the first part came"}
+            | {
+                "parts": "a list of `event_id`, `source`, `type`, `subject`, `state`, ..."
+            },
+        )
+        for end, when, state in (
+            ("completed", "all parts of a join have come", State.SUCCEEDED),
+            ("timed_out", "a join's time is up and parts are missing", State.FAILED),
+            ("failed", "a part of a join failed that has `fail_fast`", State.FAILED),
+        )
+    },
 }
 """Every type there is."""
+
+JOINS = frozenset(kind for kind in INTERNAL_TYPES if kind.startswith("join."))
+"""Those that are not about receiver itself, but made of what others sent."""
 
 
 def delivery_dead(
@@ -246,6 +267,34 @@ def batch_ledger_mismatch(
     }
 
 
+def join_ended(
+    end: str,
+    *,
+    join: str,
+    key: str,
+    expected: int | None,
+    begun_at: datetime,
+    failed: Sequence[bool],
+    parts: Sequence[Mapping[str, Any]],
+) -> Body:
+    """`end` is completed, timed_out or failed; `failed` says it of each part."""
+    state = State.SUCCEEDED
+    if end != "completed" or all(failed):
+        state = State.FAILED
+    elif any(failed):
+        state = State.PARTIAL
+    first = str(parts[0]["event_id"]) if parts else ""
+    command = _command("events", "show", first)
+    return _body(f"join.{end}", key, command) | {
+        "join": join,
+        "key": key,
+        "state": str(state),
+        "expected": expected,
+        "begun_at": iso(begun_at),
+        "parts": list(parts),
+    }
+
+
 def encoded(body: Mapping[str, Any]) -> bytes:
     """The body as it is stored and delivered."""
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode(
@@ -260,8 +309,8 @@ def reading(body: Mapping[str, Any], now: datetime) -> Reading:
         key=f"{kind}:{subject}:{to_ms(now)}",
         type=kind,
         subject=subject,
-        state=INTERNAL_TYPES[kind].state,
-        final=False,
+        state=State(body["state"]) if kind in JOINS else INTERNAL_TYPES[kind].state,
+        final=kind in JOINS,
         occurred_at=now,
     )
 
@@ -312,8 +361,38 @@ def samples(now: datetime) -> Mapping[str, Body]:
             settled=80,
             refunded=10,
         ),
+        *(_join_sample(end, now) for end in ("completed", "timed_out", "failed")),
     )
     return {str(body["type"]): body for body in bodies}
+
+
+def _join_sample(end: str, now: datetime) -> Body:
+    there = 2 if end == "completed" else 1
+    parts = [
+        {
+            "event_id": f"evt_0123456789abcde{i}",
+            "source": "kie",
+            "type": "task.success" if end != "failed" else "task.fail",
+            "subject": f"task_{i}",
+            "state": "succeeded" if end != "failed" else "failed",
+            "failed": end == "failed",
+            "occurred_at": iso(now),
+            "received_at": iso(now),
+            "result_urls": [f"https://example.com/{i}.mp4"] * (end != "failed"),
+            "query": {"job": "film-1"},
+            "data": {},
+        }
+        for i in range(there)
+    ]
+    return join_ended(
+        end,
+        join="film",
+        key="film-1",
+        expected=2,
+        begun_at=now - timedelta(minutes=5),
+        failed=[end == "failed"] * there,
+        parts=parts,
+    )
 
 
 def _body(kind: str, subject: str, command: str) -> Body:

@@ -26,6 +26,7 @@ Body = Mapping[str, object]
 
 ATTENTION = ("Needs attention", Severity.BAD)
 LOOK = ("Worth a look", Severity.WARNING)
+DONE = ("All there", Severity.GOOD)
 MENDED = ("All right again", Severity.GOOD)
 
 MAX_DIFFERENCES = 20
@@ -194,6 +195,31 @@ def _mismatch(data: Body) -> Account:
     )
 
 
+def _joined(data: Body) -> Account:
+    key, join = _name(data, "key", "A join"), _text(data, "join")
+    parts = [table(row) for row in rows(data.get("parts"))]
+    failures = tuple(
+        Failure(shown(part.get("subject"), 80) or "a part", "it failed")
+        for part in parts
+        if part.get("failed") is True
+    )
+    kind = _text(data, "type")
+    expected = _number(data, "expected")
+    there = counted(len(parts), "part")
+    of = f" of {number(expected)}" if expected else ""
+    status, said = {
+        "join.completed": (ATTENTION if failures else DONE, "is complete"),
+        "join.timed_out": (ATTENTION, "did not become complete in time"),
+    }.get(kind, (ATTENTION, "has a part that failed"))
+    return _account(
+        f"{key} {said}",
+        f"{there}{of} came for {join or 'it'}.",
+        status,
+        failures=failures[:MAX_DIFFERENCES],
+        more_failures=max(0, len(failures) - MAX_DIFFERENCES),
+    )
+
+
 TYPES: Mapping[str, Callable[[Body], Account]] = {
     "delivery.dead": _dead,
     "destination.paused": _paused,
@@ -205,6 +231,9 @@ TYPES: Mapping[str, Callable[[Body], Account]] = {
     "links.expiring": _expiring,
     "batch.stalled": _stalled,
     "batch.ledger_mismatch": _mismatch,
+    "join.completed": _joined,
+    "join.timed_out": _joined,
+    "join.failed": _joined,
 }
 
 STEPS: Mapping[str, str] = {
@@ -218,6 +247,9 @@ STEPS: Mapping[str, str] = {
     "links.expiring": "To try it now",
     "batch.stalled": "To see what is known",
     "batch.ledger_mismatch": "To see its life and its credits",
+    "join.completed": "To see its first part",
+    "join.timed_out": "To see its first part",
+    "join.failed": "To see its first part",
 }
 
 

@@ -5,6 +5,7 @@ from receiver.settings.load import DEFAULT_FILE, load, load_store
 from receiver.settings.model import (
     BreakerPolicy,
     DestinationSettings,
+    Join,
     Known,
     RetryPolicy,
     Route,
@@ -19,6 +20,7 @@ __all__ = [
     "Argv",
     "BreakerPolicy",
     "DestinationSettings",
+    "Join",
     "Known",
     "RetryPolicy",
     "Route",

@@ -19,6 +19,7 @@ from receiver import expressions, internal
 from receiver.errors import Problem, SettingsError
 from receiver.settings.environment import Environment, interpolate, references
 from receiver.settings.fields import Problems, build, suggest
+from receiver.settings.joins import checked_joins
 from receiver.settings.model import (
     RESERVED,
     DestinationSettings,
@@ -162,7 +163,7 @@ def _is_set(env: Environment, name: str) -> bool:
 
 
 def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settings:
-    parts = {"server", "store", "sources", "destinations", "routes"}
+    parts = {"server", "store", "sources", "destinations", "routes", "joins"}
     for name in sorted(set(document) - parts):
         problems.add(name, "unknown table", suggest(name, parts))
     server = build(Server, document.get("server", {}), "server", problems)
@@ -174,6 +175,7 @@ def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settin
     sources = _sources(document.get("sources", {}), problems, known)
     destinations = _destinations(document.get("destinations", {}), problems, known)
     routes = _routes(document, problems)
+    joins = checked_joins(document.get("joins", {}), sources, problems)
     return Settings(
         problems.file,
         server or Server(),
@@ -181,6 +183,7 @@ def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settin
         sources,
         destinations,
         routes,
+        joins,
     )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -170,9 +170,9 @@ class Source:
 
 def unmeetable(source: Source) -> Iterable[tuple[str, str]]:
     """Conditions that nothing that is sent can meet: (field, message) each."""
-    for field in ("token", "basic"):
-        if not _is_unicode(getattr(source, field) or ""):
-            yield field, "is not UTF-8"
+    for name in ("token", "basic"):
+        if not _is_unicode(getattr(source, name) or ""):
+            yield name, "is not UTF-8"
     if source.basic is not None and ":" not in source.basic:
         yield "basic", "is not user:password"
     if source.bearer is not None and not _SENDABLE.fullmatch(source.bearer):
@@ -304,6 +304,31 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Join:
+    """Waits for several events, and makes one of them."""
+
+    name: str
+    source: str = option("*", help="the source whose events are parts, or * for any")
+    types: tuple[str, ...] = option(("*",), help='event types; globs like "batch.*"')
+    when: str = option("event.final", help="a CEL expression: which events are parts")
+    key: str = option(help="a CEL expression: parts of one key belong together")
+    count: int | str | None = option(
+        None, help="how many parts there are: a number, or a CEL expression", least=None
+    )
+    complete: str | None = option(
+        None, help="instead: a CEL expression over `parts` that says when all are there"
+    )
+    timeout: timedelta = option(
+        timedelta(hours=1),
+        help="how long after the first part join.timed_out is raised",
+        least=A_MOMENT,
+    )
+    fail_fast: bool = option(
+        False, help="a part that failed ends the join at once, with join.failed"
+    )
+
+
+@dataclass(frozen=True)
 class Settings:
     """All of it, checked."""
 
@@ -313,6 +338,7 @@ class Settings:
     sources: Mapping[str, Source]
     destinations: Mapping[str, DestinationSettings]
     routes: tuple[Route, ...]
+    joins: Mapping[str, Join] = field(default_factory=dict[str, Join])
 
 
 @dataclass(frozen=True, slots=True)

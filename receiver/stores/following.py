@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from receiver.models import Scalar, State
+from receiver.stores.joining import JoinChange, JoiningReader
 from receiver.subjects import (
     CreditsBy,
     CreditsLine,
@@ -24,7 +25,7 @@ from receiver.subjects import (
 Name = tuple[str, str]
 """A source, and a subject of its."""
 
-Change = SubjectChange
+Change = SubjectChange | JoinChange
 """What can be kept together with a cursor."""
 
 
@@ -63,7 +64,7 @@ class Known:
     memory: str
 
 
-class FollowingReader(Protocol):
+class FollowingReader(JoiningReader, Protocol):
     """Looks, and changes nothing."""
 
     async def cursor(self, name: str) -> str | None:

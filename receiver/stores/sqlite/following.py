@@ -18,7 +18,8 @@ import aiosqlite
 from receiver import ids
 from receiver.clock import from_ms
 from receiver.stores.following import Change, Followed, Stretch
-from receiver.stores.sqlite import subjects
+from receiver.stores.joining import JoinChange
+from receiver.stores.sqlite import joins, subjects
 from receiver.stores.sqlite.names import Names
 from receiver.stores.sqlite.reads import UNREADABLE
 from receiver.stores.sqlite.rows import STATES, Row, moment
@@ -32,6 +33,7 @@ Prepare = Callable[[Any, Mapping[str, int]], Any]
 
 _KINDS: Mapping[type, tuple[Keep, Prepare]] = {
     SubjectChange: (subjects.keep, subjects.prepared),
+    JoinChange: (joins.keep, joins.prepared),
 }
 """How each kind of change is written."""
 

@@ -32,10 +32,12 @@ from receiver.stores import (
 )
 from receiver.stores.following import Known, Name, Stretch
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
+from receiver.stores.joining import Joined, JoinName
 from receiver.stores.sqlite import (
     audit,
     extent,
     following,
+    joins,
     reads,
     replays,
     searching,
@@ -210,6 +212,16 @@ class SqliteReader:
     ) -> Sequence[AuditEntry]:
         async with translated():
             return await audit.entries(self._reader, limit, after)
+
+    async def joins(self, names: Sequence[JoinName]) -> Mapping[JoinName, Joined]:
+        async with translated():
+            sources = (await self._known()).names
+            return await joins.joins(self._reader, sources, names)
+
+    async def overdue_joins(self, now: datetime, limit: int) -> Sequence[Joined]:
+        async with translated():
+            sources = (await self._known()).names
+            return await joins.overdue(self._reader, sources, now, limit)
 
     async def pauses(self) -> Sequence[Pause]:
         async with translated():

@@ -1,0 +1,222 @@
+"""
+Joins: the folder that waits for several events and makes one of them.
+
+    event -> is it a part -> of which key -> with those before: is it all there
+
+A part is the first event of its subject that fits.  However it ends, a join ends once:
+the event that says so has one key for all its ends, and the store takes a key once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from fnmatch import fnmatchcase
+from typing import Any
+
+from receiver import internal, logs
+from receiver.errors import NotFound
+from receiver.expressions import (
+    ExpressionError,
+    compile_condition,
+    compile_over_parts,
+    compile_value,
+    context_of,
+    context_of_parts,
+)
+from receiver.follower import Folded, Raise
+from receiver.models import Event, State
+from receiver.plain import plain
+from receiver.providers.senders import Senders
+from receiver.settings import Join, Settings
+from receiver.stores import Reader
+from receiver.stores.following import Followed
+from receiver.stores.joining import JoinChange, Joined, JoinName, JoinState, Part
+
+FAILED = (State.FAILED, State.CANCELLED)
+
+MOST_PARTS = 1_000
+"""Of one join; what comes after them is left out."""
+
+MOST_DATA_BYTES = 2 * 1024 * 1024
+"""Of all parts' bodies in the event that ends a join; what is beyond is left out, and
+can be asked for by the part's event."""
+
+LONGEST_KEY = 400
+AT_A_TIME = 100
+
+
+class Joins:
+    """A `Folder`; see the module."""
+
+    def __init__(self, settings: Settings, store: Reader, senders: Senders) -> None:
+        self._store = store
+        self._senders = senders
+        self.reload(settings)
+
+    def reload(self, settings: Settings) -> None:
+        """Go by these joins for what comes."""
+        self._joins = settings.joins
+
+    async def fold(self, events: Sequence[Followed], now: datetime) -> Folded:  # noqa: ARG002 (Folder's)
+        """Each event into the joins it is a part of."""
+        open_: dict[JoinName, JoinChange] = {}
+        raises: list[Raise] = []
+        for event in events:
+            for join in self._joins.values():
+                if _concerns(join, event):
+                    raises += await self._take(join, event, open_)
+        return Folded(list(open_.values()), raises)
+
+    async def look(self, now: datetime) -> Folded:
+        """Joins whose time is up."""
+        changes: list[JoinChange] = []
+        raises: list[Raise] = []
+        for joined in await self._store.overdue_joins(now, AT_A_TIME):
+            ended = replace(joined, state=JoinState.TIMED_OUT)
+            changes.append(JoinChange(ended, ()))
+            raises.append(await self._told(ended))
+        return Folded(changes, raises)
+
+    async def _take(
+        self, join: Join, event: Followed, open_: dict[JoinName, JoinChange]
+    ) -> Sequence[Raise]:
+        """The event as a part of a join, noted in `open_`; what that raises."""
+        log = logs.get().bind(join=join.name, id=event.id)
+        try:
+            full = await self._event(event.id)
+            context = context_of(full, {})
+            if not compile_condition(join.when).holds(context_of(full)):
+                return ()
+            key = _text(compile_value(join.key).of(context))
+            expected = _expected(join, context)
+        except NotFound:
+            return ()
+        except ExpressionError as error:
+            log.warning("join.skipped", error=str(error))
+            return ()
+        change = await self._change(join, key, event, open_)
+        if change.joined.state is not JoinState.OPEN:
+            log.info("join.late", key=key, state=change.joined.state)
+            return ()
+        part = Part(event.source, event.subject, event.id, event.state in FAILED)
+        if len(change.joined.parts) >= MOST_PARTS or _is_there(change.joined, part):
+            return ()
+        joined = replace(
+            change.joined,
+            parts=[*change.joined.parts, part],
+            expected=max(expected or 0, change.joined.expected or 0) or None,
+        )
+        joined = replace(joined, state=await self._decide(join, joined))
+        open_[join.name, key] = JoinChange(joined, [*change.added, part])
+        return () if joined.state is JoinState.OPEN else [await self._told(joined)]
+
+    async def _change(
+        self,
+        join: Join,
+        key: str,
+        event: Followed,
+        open_: Mapping[JoinName, JoinChange],
+    ) -> JoinChange:
+        name = (join.name, key)
+        if name in open_:
+            return open_[name]
+        known = (await self._store.joins([name])).get(name)
+        due_at = event.received_at + join.timeout
+        begun = Joined(*name, event.received_at, due_at, JoinState.OPEN, None, ())
+        return JoinChange(known or begun, ())
+
+    async def _decide(self, join: Join, joined: Joined) -> JoinState:
+        if join.fail_fast and any(part.failed for part in joined.parts):
+            return JoinState.FAILED
+        if join.complete is None:
+            complete = joined.expected is not None
+            complete = complete and len(joined.parts) >= (joined.expected or 0)
+            return JoinState.COMPLETED if complete else JoinState.OPEN
+        parts = [await self._part(part) for part in joined.parts]
+        try:
+            all_there = compile_over_parts(join.complete).holds(context_of_parts(parts))
+        except ExpressionError as error:
+            logs.get().warning("join.skipped", join=join.name, error=str(error))
+            return JoinState.OPEN
+        return JoinState.COMPLETED if all_there else JoinState.OPEN
+
+    async def _told(self, joined: Joined) -> Raise:
+        left, parts = MOST_DATA_BYTES, list[Mapping[str, Any]]()
+        for part in joined.parts:
+            told = await self._part(part)
+            left -= len(internal.encoded(told))
+            parts.append(told if left >= 0 else {**told, "data": None})
+        body = internal.join_ended(
+            joined.state,
+            join=joined.name,
+            key=joined.key,
+            expected=joined.expected,
+            begun_at=joined.begun_at,
+            failed=[part.failed for part in joined.parts],
+            parts=parts,
+        )
+        return Raise(body, f"join:{joined.name}:{joined.key}")
+
+    async def _part(self, part: Part) -> Mapping[str, Any]:
+        """What is told of a part; without its data once that was pruned."""
+        known = {"event_id": part.event_id, "subject": part.subject}
+        try:
+            event = await self._event(part.event_id)
+        except NotFound:
+            return {**known, "source": part.source, "data": None}
+        return {
+            **known,
+            "source": event.source,
+            "type": event.type,
+            "state": str(event.state),
+            "failed": part.failed,
+            "occurred_at": plain(event.occurred_at),
+            "received_at": plain(event.received_at),
+            "result_urls": list(event.result_urls),
+            "query": dict(event.query),
+            "data": event.data,
+        }
+
+    async def _event(self, event_id: str) -> Event:
+        stored = await self._store.event(event_id)
+        return await self._senders.read(stored.event)
+
+
+def _concerns(join: Join, event: Followed) -> bool:
+    return (
+        event.source != internal.SOURCE
+        and join.source in ("*", event.source)
+        and any(fnmatchcase(event.type, glob) for glob in join.types)
+    )
+
+
+def _is_there(joined: Joined, part: Part) -> bool:
+    name = (part.source, part.subject)
+    return any((one.source, one.subject) == name for one in joined.parts)
+
+
+def _text(value: object) -> str:
+    """
+    Raises:
+        ExpressionError: it is no key.
+    """
+    usable = isinstance(value, str | int) and not isinstance(value, bool)
+    text = str(value) if usable else ""
+    if not text or len(text) > LONGEST_KEY:
+        raise ExpressionError(
+            f"the key must be a text of 1 to {LONGEST_KEY} characters"
+        )
+    return text
+
+
+def _expected(join: Join, context: Any) -> int | None:
+    """
+    Raises:
+        ExpressionError: the count gave no number above 0.
+    """
+    if join.count is None or isinstance(join.count, int):
+        return join.count
+    found = compile_value(join.count).of(context)
+    if not isinstance(found, int) or not 0 < found <= MOST_PARTS:
+        raise ExpressionError(f"count gave {found!r}, not a number up to {MOST_PARTS}")
+    return found

@@ -1,0 +1,63 @@
+"""Joins in the store: which parts have come, and what was decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+
+class JoinState(StrEnum):
+    """What has become of a join."""
+
+    OPEN = "open"
+    COMPLETED = "completed"
+    TIMED_OUT = "timed_out"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One event of a join: the first of its source and subject that was a part."""
+
+    source: str
+    subject: str
+    event_id: str
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A join's parts, in the order in which they came, and how many are expected."""
+
+    name: str
+    key: str
+    begun_at: datetime
+    due_at: datetime
+    state: JoinState
+    expected: int | None
+    parts: Sequence[Part]
+
+
+@dataclass(frozen=True, slots=True)
+class JoinChange:
+    """A join as it is to be kept; `added` are those of its parts that are new."""
+
+    joined: Joined
+    added: Sequence[Part]
+
+
+JoinName = tuple[str, str]
+"""A join's name, and a key."""
+
+
+class JoiningReader(Protocol):
+    """Looks, and changes nothing."""
+
+    async def joins(self, names: Sequence[JoinName]) -> Mapping[JoinName, Joined]:
+        """Those of these joins of which a part has come."""
+        ...
+
+    async def overdue_joins(self, now: datetime, limit: int) -> Sequence[Joined]:
+        """Open joins whose time is up, the longest overdue first."""
+        ...
