@@ -27,19 +27,16 @@ from receiver.follower import Folded, Raise
 from receiver.models import Event, State
 from receiver.plain import plain
 from receiver.providers.senders import Senders
-from receiver.settings import Join, Settings
+from receiver.settings import MOST_PARTS, Join, Settings
 from receiver.stores import Reader
 from receiver.stores.following import Followed
 from receiver.stores.joining import JoinChange, Joined, JoinName, JoinState, Part
 
 FAILED = (State.FAILED, State.CANCELLED)
 
-MOST_PARTS = 1_000
-"""Of one join; what comes after them is left out."""
-
 MOST_DATA_BYTES = 2 * 1024 * 1024
-"""Of all parts' bodies in the event that ends a join; what is beyond is left out, and
-can be asked for by the part's event."""
+"""Of all parts in the event that ends a join; a part that does not fit is told without
+its data, which can be asked for by the part's event."""
 
 LONGEST_KEY = 400
 AT_A_TIME = 100
@@ -81,25 +78,20 @@ class Joins:
         self, join: Join, event: Followed, open_: dict[JoinName, JoinChange]
     ) -> Sequence[Raise]:
         """The event as a part of a join, noted in `open_`; what that raises."""
-        log = logs.get().bind(join=join.name, id=event.id)
         try:
-            full = await self._event(event.id)
-            context = context_of(full, {})
-            if not compile_condition(join.when).holds(context_of(full)):
-                return ()
-            key = _text(compile_value(join.key).of(context))
-            expected = _expected(join, context)
+            found = await self._belongs(join, event)
         except NotFound:
             return ()
         except ExpressionError as error:
+            log = logs.get().bind(join=join.name, id=event.id)
             log.warning("join.skipped", error=str(error))
             return ()
-        change = await self._change(join, key, event, open_)
-        if change.joined.state is not JoinState.OPEN:
-            log.info("join.late", key=key, state=change.joined.state)
+        if found is None:
             return ()
+        key, expected = found
+        change = await self._change(join, key, event, open_)
         part = Part(event.source, event.subject, event.id, event.state in FAILED)
-        if len(change.joined.parts) >= MOST_PARTS or _is_there(change.joined, part):
+        if not _takes(join, change.joined, part):
             return ()
         joined = replace(
             change.joined,
@@ -109,6 +101,23 @@ class Joins:
         joined = replace(joined, state=await self._decide(join, joined))
         open_[join.name, key] = JoinChange(joined, [*change.added, part])
         return () if joined.state is JoinState.OPEN else [await self._told(joined)]
+
+    async def _belongs(
+        self, join: Join, event: Followed
+    ) -> tuple[str, int | None] | None:
+        """
+        The key of which the event is a part, and how many that says to expect; None: it
+        is no part.
+
+        Raises:
+            NotFound: it was pruned.
+            ExpressionError: an expression of the join failed on it.
+        """
+        full = await self._event(event.id)
+        if not compile_condition(join.when).holds(context_of(full)):
+            return None
+        context = context_of(full, {})
+        return _text(compile_value(join.key).of(context)), _expected(join, context)
 
     async def _change(
         self,
@@ -144,8 +153,9 @@ class Joins:
         left, parts = MOST_DATA_BYTES, list[Mapping[str, Any]]()
         for part in joined.parts:
             told = await self._part(part)
-            left -= len(internal.encoded(told))
-            parts.append(told if left >= 0 else {**told, "data": None})
+            size = len(internal.encoded(told))
+            parts.append(told if size <= left else {**told, "data": None})
+            left -= size if size <= left else 0
         body = internal.join_ended(
             joined.state,
             join=joined.name,
@@ -190,9 +200,19 @@ def _concerns(join: Join, event: Followed) -> bool:
     )
 
 
-def _is_there(joined: Joined, part: Part) -> bool:
+def _takes(join: Join, joined: Joined, part: Part) -> bool:
+    """Whether it is new, and there is still something to add it to."""
     name = (part.source, part.subject)
-    return any((one.source, one.subject) == name for one in joined.parts)
+    if any((one.source, one.subject) == name for one in joined.parts):
+        return False
+    log = logs.get().bind(join=join.name, key=joined.key, id=part.event_id)
+    if joined.state is not JoinState.OPEN:
+        log.info("join.late", state=str(joined.state))
+        return False
+    if len(joined.parts) >= MOST_PARTS:
+        log.warning("join.skipped", error=f"there are {MOST_PARTS} parts already")
+        return False
+    return True
 
 
 def _text(value: object) -> str:

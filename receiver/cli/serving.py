@@ -19,7 +19,8 @@ from receiver.cli.output import as_json, clean, emit_json, facts, plural, table
 from receiver.errors import SettingsError
 from receiver.providers import provider_of
 from receiver.providers.verification import authorization_of
-from receiver.settings import DEFAULT_FILE, Settings, Source
+from receiver.settings import DEFAULT_FILE, Join, Settings, Source
+from receiver.settings.fields import shown
 
 
 @click.command()
@@ -97,6 +98,12 @@ def check(config: Path | None, json_: bool) -> None:
         ("ROUTE", "SOURCE", "TYPES", "WHEN", "TO"),
         [(r.name, r.source, r.types, r.when, r.to) for r in settings.routes],
     )
+    if settings.joins:
+        click.echo()
+        table(
+            ("JOIN", "SOURCE", "TYPES", "WHEN", "KEY", "COMPLETE", "WITHIN"),
+            map(_joined, settings.joins.values()),
+        )
     if not settings.routes:
         click.secho("\nno route: events are stored and go nowhere", fg="yellow")
     for key, message in noted:
@@ -113,6 +120,15 @@ def complete(config: Path | None) -> Settings:
     settings = settings_of(config)
     check_complete(settings, settings.destinations.values())
     return settings
+
+
+def _joined(join: Join) -> tuple[object, ...]:
+    """A join's row."""
+    complete, within = join.complete or f"{join.count} parts", shown(join.timeout)
+    return (
+        *(join.name, join.source, join.types),
+        *(join.when, join.key, complete, within),
+    )
 
 
 def guarded_by(source: Source) -> str:
@@ -145,6 +161,19 @@ def _summary(settings: Settings) -> dict[str, object]:
             for d in settings.destinations.values()
         },
         "routes": settings.routes,
+        "joins": {
+            j.name: {
+                "source": j.source,
+                "types": j.types,
+                "when": j.when,
+                "key": j.key,
+                "count": j.count,
+                "complete": j.complete,
+                "timeout_s": j.timeout.total_seconds(),
+                "fail_fast": j.fail_fast,
+            }
+            for j in settings.joins.values()
+        },
     }
 
 

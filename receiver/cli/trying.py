@@ -35,7 +35,21 @@ def notes(settings: Settings) -> list[tuple[str, str]]:
         for source in settings.sources.values():
             if route.source in (source.name, "*"):
                 found += [(f"routes[{i}].{k}", w) for k, w in _of(route, source)]
+    found += [
+        (
+            f"joins.{name}",
+            "no route wants join.completed: it is stored and goes nowhere",
+        )
+        for name in settings.joins
+        if not any(_wants_joins(route) for route in settings.routes)
+    ]
     return list(dict.fromkeys(found))
+
+
+def _wants_joins(route: Route) -> bool:
+    return route.source == SOURCE and any(
+        fnmatchcase("join.completed", glob) for glob in route.types
+    )
 
 
 async def would_send(settings: Settings) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from receiver.settings.fields import Argv, TextFile, option, suggest
 from receiver.settings.load import DEFAULT_FILE, load, load_store
 from receiver.settings.model import (
+    MOST_PARTS,
     BreakerPolicy,
     DestinationSettings,
     Join,
@@ -17,6 +18,7 @@ from receiver.settings.model import (
 
 __all__ = [
     "DEFAULT_FILE",
+    "MOST_PARTS",
     "Argv",
     "BreakerPolicy",
     "DestinationSettings",

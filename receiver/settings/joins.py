@@ -5,7 +5,7 @@ from typing import Any
 
 from receiver import expressions
 from receiver.settings.fields import Problems, build, suggest
-from receiver.settings.model import Join
+from receiver.settings.model import MOST_PARTS, Join
 
 
 def checked_joins(
@@ -32,8 +32,8 @@ def _check(join: Join, key: str, sources: Collection[str], problems: Problems) -
     if (join.count is None) == (join.complete is None):
         hint = 'count = 2, or complete = "parts.size() == 2"'
         problems.add(key, "needs either count or complete", hint)
-    if isinstance(join.count, int) and join.count < 1:
-        problems.add(f"{key}.count", "must be at least 1")
+    if isinstance(join.count, int) and not 0 < join.count <= MOST_PARTS:
+        problems.add(f"{key}.count", f"must be 1 to {MOST_PARTS}")
     _compile(expressions.compile_condition, join.when, f"{key}.when", problems)
     _compile(expressions.compile_value, join.key, f"{key}.key", problems)
     if isinstance(join.count, str):

@@ -303,6 +303,10 @@ class Route:
     to: tuple[str, ...] = option(help="names of destinations")
 
 
+MOST_PARTS = 1_000
+"""Of one join; what comes after them is left out."""
+
+
 @dataclass(frozen=True)
 class Join:
     """Waits for several events, and makes one of them."""

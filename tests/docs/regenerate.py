@@ -26,6 +26,7 @@ from receiver.providers.hmac import Signature
 from receiver.settings import DestinationSettings
 from receiver.settings.model import (
     BreakerPolicy,
+    Join,
     RetryPolicy,
     Route,
     Server,
@@ -69,6 +70,7 @@ def settings_classes() -> dict[str, type]:
         StoreSettings,
         Source,
         Route,
+        Join,
         DestinationSettings,
         RetryPolicy,
         OAuth2,

@@ -124,6 +124,24 @@ def test_every_type_has_words_and_a_step():
             "10 of 100 credits were neither charged nor given back.",
             Severity.WARNING,
         ),
+        (
+            "join.completed",
+            "film-1 is complete",
+            "2 parts of 2 came for film.",
+            Severity.GOOD,
+        ),
+        (
+            "join.timed_out",
+            "film-1 did not become complete in time",
+            "1 part of 2 came for film.",
+            Severity.BAD,
+        ),
+        (
+            "join.failed",
+            "film-1 has a part that failed",
+            "1 part of 2 came for film.",
+            Severity.BAD,
+        ),
     ],
 )
 def test_each_alert_says_what_is_wrong(kind, title, summary, severity):

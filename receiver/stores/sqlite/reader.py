@@ -31,8 +31,8 @@ from receiver.stores import (
     Totals,
 )
 from receiver.stores.following import Known, Name, Stretch
-from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.stores.joining import Joined, JoinName
+from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.stores.sqlite import (
     audit,
     extent,
