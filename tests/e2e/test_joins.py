@@ -10,7 +10,6 @@ import json
 import os
 import random
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +119,7 @@ async def test_each_join_is_complete_once_whenever_we_are_killed(tmp_path: Path)
         toml = config(destinations={"editor": editor}, routes=KIE)
         sending = [asyncio.create_task(send_all(session)) for _ in range(AT_ONCE)]
         for enough in kills:
-            await _up_until(sender, tmp_path, toml, lambda n=enough: sender.has_sent(n))
+            await _up_until(sender, tmp_path, toml, enough)
         async with serving(tmp_path, toml) as server:
             sender.url = server.url
             sender.up.set()
@@ -142,14 +141,12 @@ async def test_each_join_is_complete_once_whenever_we_are_killed(tmp_path: Path)
             assert set(parts) == sender.accepted[key]
 
 
-async def _up_until(
-    sender: Sender, folder: Path, toml: str, enough: Callable[[], Awaitable[None]]
-) -> None:
+async def _up_until(sender: Sender, folder: Path, toml: str, enough: int) -> None:
     """A server that takes what is sent until it was enough, and is killed then."""
     async with serving(folder, toml) as server:
         sender.url = server.url
         sender.up.set()
-        await enough()
+        await sender.has_sent(enough)
         sender.up.clear()
         await server.kill()
 
