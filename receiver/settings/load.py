@@ -237,7 +237,7 @@ def _check_source(source: Source, key: str, problems: Problems, known: Known) ->
         problems.add(key, "is the name of receiver's own events", "choose another")
     if not source.path.startswith("/"):
         problems.add(f"{key}.path", "must begin with /")
-    elif source.path in RESERVED or source.path.startswith("/api/"):
+    elif RESERVED.fullmatch(source.path):
         problems.add(f"{key}.path", f"{source.path} is used by receiver itself")
     _check_networks(source.allow_ips, f"{key}.allow_ips", problems)
     for field, message in unmeetable(source):

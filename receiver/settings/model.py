@@ -9,7 +9,9 @@ from typing import Any, Literal
 from receiver.models import OnDead, Rate, Secret
 from receiver.settings.fields import ByteSize, option
 
-RESERVED = ("/", "/healthz", "/readyz", "/metrics", "/api")
+RESERVED = re.compile(
+    r"/|/healthz|/readyz|/metrics|/api|/api/openapi\.json|/api/v\d+(/.*)?"
+)
 """Paths that are ours; no source may have them."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

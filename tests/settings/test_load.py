@@ -152,6 +152,13 @@ WRONG = [
         '[sources.t]\nprovider = "sora2"\nsecrets = ["x"]\npath = "/api/v1/x"',
         "sources.t.path", "used by receiver itself", "",
     ),
+    *(
+        (
+            f'[sources.t]\nprovider = "sora2"\nsecrets = ["x"]\npath = "{path}"',
+            "sources.t.path", "used by receiver itself", "",
+        )
+        for path in ("/", "/api", "/api/v1", "/api/v12/x", "/api/openapi.json")
+    ),
     (
         '[sources.t]\nprovider = "sora2"\nsecrets = ["x"]\npath = "hook"',
         "sources.t.path", "must begin with /", "",
@@ -750,3 +757,10 @@ def test_a_reference_without_its_end_is_no_text(folder: Path, text: str):
     assert found[0].key == "sources.s.secrets[0]"
     assert found[0].message == "has a ${ without its }"
     assert "$${" in found[0].hint
+
+
+@pytest.mark.parametrize("path", ["/api/callback/sora", "/api/video", "/api/v1x"])
+def test_a_source_may_have_a_path_that_programs_are_known_by(folder: Path, path: str):
+    source = SOURCE + f'path = "{path}"\n'
+
+    assert loaded(folder, source).sources["s"].path == path
