@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 
 from receiver.models import Delivery, Outcome, Pause, Status, Step
 from receiver.settings import RetryPolicy
@@ -60,3 +61,16 @@ def paused_for(pauses: Sequence[Pause], since: datetime, now: datetime) -> timed
         overlap = (pause.ended_at or now) - max(pause.started_at, since)
         total += max(timedelta(), overlap)
     return total
+
+
+def retry_after_s(status: int, value: str, now: datetime) -> float | None:
+    """`Retry-After` on a 429 or 503, as seconds from now (RFC 9110, 10.2.3)."""
+    value = value.strip()
+    if status not in (429, 503) or not value:
+        return None
+    if value.isdecimal():
+        return min(float(value), 1e9)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None  # neither seconds nor a date with a zone

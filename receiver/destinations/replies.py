@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+
+from receiver.retry import retry_after_s
 
 RETRYABLE = frozenset({408, 425, 429}) | frozenset(range(500, 600))
 """Statuses after which the same request may well succeed."""
@@ -19,16 +20,8 @@ class Reply:
     text: str
 
     def retry_after_s(self, now: datetime) -> float | None:
-        """`Retry-After` on a 429 or 503, as seconds from now (RFC 9110, 10.2.3)."""
-        value = self.headers.get("Retry-After", "").strip()
-        if self.status not in (429, 503) or not value:
-            return None
-        if value.isdecimal():
-            return min(float(value), 1e9)
-        try:
-            return max(0.0, (parsedate_to_datetime(value) - now).total_seconds())
-        except (ValueError, TypeError, OverflowError):
-            return None  # neither seconds nor a date with a zone
+        """How long the other side asks everybody to wait."""
+        return retry_after_s(self.status, self.headers.get("Retry-After", ""), now)
 
 
 def status_words(status: int) -> str:

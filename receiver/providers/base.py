@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from receiver.models import Headers, Reading, Request, Scalar, Signed, State
+from receiver.providers import asking
 from receiver.schemes import Scheme, key_of, keys_of, known_ids
 from receiver.settings import Source
 
@@ -36,6 +37,9 @@ class Provider:
 
     published: Sequence[bytes] = ()
     """Those keys, as they were fetched last; set by who fetches them."""
+
+    status_api: str = ""
+    """Whose API can be asked about its subjects; see `receiver.providers.status`."""
 
     asks_options: bool = False
     """Whether it checks the address with an OPTIONS request."""
@@ -92,6 +96,14 @@ class Provider:
         """When a request was sent by its body, where no timestamp is signed beside it."""
         return None
 
+    @property
+    def confirms(self) -> bool:
+        """Whether deliveries wait until its API says the same as what arrived."""
+        source = self.source
+        if source.confirm is not None or not (source.api_key and self.status_api):
+            return source.confirm is True
+        return not (source.secrets and "body" in self.signs)
+
     # -- reading
 
     def read(self, request: Request, data: Any) -> Reading:
@@ -118,6 +130,7 @@ class Provider:
         """What is wrong with the source beyond single fields: (field, message, hint)."""
         source = self.source
         yield from self.missing_extra()
+        yield from asking.problems(source, self.status_api, confirms=self.confirms)
         guarded = source.has_condition or (self.schemes and source.secrets)
         if self.needs_secret and not guarded and not source.allow_unsigned:
             ways = 'secrets = ["${...}"], or a token' if self.schemes else "a token"

@@ -96,6 +96,7 @@ class Kie(Provider):
         ),
     )
     tolerance = timedelta(minutes=5)
+    status_api = "kie"
     # Of its pages some expect the status word, others the code; ours is `outcome`.
     answer: Mapping[str, Scalar] = {
         "code": 200,

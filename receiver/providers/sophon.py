@@ -4,7 +4,8 @@ SOPHON, the video encoding service: its job webhooks.
 `X-Turbo-Signature-256: sha256=<hex>` is HMAC-SHA256 over the text of
 `X-Turbo-Timestamp`, exactly as received, a dot, and the raw body.  The key is the
 secret's own text: 64 hex digits that are not decoded.  Only terminal events are sent,
-at most three times within about 70 seconds, in any order.
+at most three times within about 70 seconds, in any order.  A job ends once, so the job
+and how it ended are the key: the same for what its API says of it, which has no event id.
 
 Source: the provider's openapi.yaml (tag "Webhook Events") and its SDKs' webhook
 helpers, which agree on all of this.
@@ -42,6 +43,7 @@ class Sophon(Provider):
         ),
     )
     tolerance = timedelta(minutes=5)
+    status_api = "sophon"
 
     def read(self, request: Request, data: Any) -> Reading:
         body = table(data)
@@ -54,7 +56,7 @@ class Sophon(Provider):
             raise Rejected(400, "event_id_mismatch", message)
         state = _STATES.get(text(body.get("status")))
         return Reading(
-            key=found["event_id"],
+            key=f"{found['job_id']}:{found['type']}",
             type=found["type"],
             subject=found["job_id"],
             state=state or State.UNKNOWN,

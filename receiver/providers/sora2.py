@@ -67,6 +67,7 @@ class Sora2(Provider):
     """See the module."""
 
     schemes = (DOCUMENTED, AS_SENT)
+    status_api = "sora2"
 
     @property
     def item_cost(self) -> int | None:

@@ -13,7 +13,7 @@ https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-w
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from receiver.errors import Rejected
 from receiver.models import Reading, Request
@@ -36,6 +36,8 @@ PLAIN = replace(V1, key="text")
 
 ID_HEADERS = ("webhook-id", "svix-id")
 
+_APART = {ord(":"): "%3A", ord("%"): "%25"}
+
 FORMS: Mapping[str, KeyForm] = {"whsec_": "whsec", "whpk_": "whpk"}
 """What a secret is by its beginning; of any other beginning it may be plain."""
 
@@ -57,6 +59,11 @@ class StandardSource(MappedSource):
         "timestamp",
         help="when it happened: ISO 8601, or seconds or milliseconds since 1970",
     )
+    status_api: Literal["openai", "replicate"] | None = option(
+        None,
+        help="whose status API can be asked about its subjects; the key of what ends "
+        "one is the subject and the type then",
+    )
     plain_secrets: bool = option(
         False, help="a secret without whsec_ is the key as it is, not base64"
     )
@@ -75,6 +82,7 @@ class Standard(Mapped):
         self.schemes = (*kinds, *map(_as_svix, kinds))
         super().__init__(source)
         self._plain = source.plain_secrets
+        self.status_api = source.status_api or ""
         plain = [secret for secret in source.secrets if not _form(secret)]
         for scheme in self.schemes:
             if scheme.key == "text":
@@ -86,7 +94,13 @@ class Standard(Mapped):
         if len(found) > 1:
             message = f"the headers {' and '.join(ID_HEADERS)} are not the same"
             raise Rejected(400, "id_mismatch", message)
-        return super().read(request, data)
+        reading = super().read(request, data)
+        if not (self.status_api and reading.final):
+            return reading
+        # It ends once.  What the API says of it has no id of a webhook, and this key.
+        return replace(
+            reading, key=f"{reading.subject.translate(_APART)}:{reading.type}"
+        )
 
     def unfit(self, secret: str) -> str:
         form = _form(secret)

@@ -162,6 +162,34 @@ class Source:
         None,
         help="how old or early a timestamp may be; by default as the provider says",
     )
+    api_key: Secret | None = option(
+        None,
+        help="with it the provider's API is asked for what is missing",
+        secret=True,
+    )
+    api_url: str | None = option(
+        None, help="where its API is; by default as its documentation says"
+    )
+    api_rate: Rate = option(Rate(5, 1), help="requests to its API in a time, at most")
+    reconcile: timedelta | None = option(
+        None,
+        help="how soon, and then ever more seldom, the API is asked about what waits",
+        least=timedelta(seconds=1),
+    )
+    confirm: bool | None = option(
+        None,
+        help="deliver only what the API says, too; by default where bodies are not "
+        "signed and there is an api_key",
+    )
+    confirm_within: timedelta = option(
+        timedelta(minutes=2),
+        help="how long deliveries wait for that",
+        least=timedelta(seconds=1),
+        most=timedelta(days=1),
+    )
+    on_unconfirmed: Literal["deliver", "cancel"] = option(
+        "deliver", help="what becomes of deliveries the API said nothing about in time"
+    )
 
     @property
     def has_condition(self) -> bool:

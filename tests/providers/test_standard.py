@@ -152,7 +152,7 @@ def test_openai_says_the_state_in_the_type(kind, state):
     reading = read("openai", body | {"data": {"id": "video_1"}})
 
     assert (reading.type, reading.state, reading.subject) == (kind, state, "video_1")
-    assert reading.key == "msg_1"
+    assert reading.key == (f"video_1:{kind}" if reading.final else "msg_1")
     assert reading.occurred_at == datetime(2025, 9, 27, 2, 51, 25, tzinfo=UTC)
     assert read("openai", body | {"data": {"call_id": "c"}}).subject == "evt_1"
 
