@@ -32,6 +32,7 @@ from receiver.models import (
     Step,
     Variant,
 )
+from receiver.stores.confirming import ConfirmingReader, ConfirmingStore, Hold
 from receiver.stores.following import FollowingReader, FollowingStore
 from receiver.stores.pruning import Measures, Prunes
 
@@ -201,7 +202,7 @@ class Totals:
     routed_deliveries: int
 
 
-class Reader(FollowingReader, Measures, Protocol):
+class Reader(ConfirmingReader, FollowingReader, Measures, Protocol):
     """Looks, and changes nothing; many processes may at once."""
 
     async def event(self, event_id: str) -> StoredEvent:
@@ -304,19 +305,24 @@ class Reader(FollowingReader, Measures, Protocol):
         ...
 
 
-class Store(Reader, FollowingStore, Prunes, Protocol):
+class Store(Reader, ConfirmingStore, FollowingStore, Prunes, Protocol):
     """Keeps everything; see the module's words for what all methods promise."""
 
     # -- accepting
 
     async def add(
-        self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
+        self,
+        event: Event,
+        decision: Decision,
+        facts: Mapping[str, Scalar],
+        hold: Hold | None = None,
     ) -> Added:
         """
         Keep an event and its deliveries, once per source and key, for ever.
 
         The event's own id is ignored; the store makes one.  Under any number of
-        concurrent calls with one key exactly one creates it.
+        concurrent calls with one key exactly one creates it.  With `hold` its
+        deliveries wait: see `receiver.stores.confirming`.
 
         Raises:
             StoreBusy: too much waits, or free space is nearly out.

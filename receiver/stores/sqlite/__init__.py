@@ -34,6 +34,7 @@ from receiver.models import (
 )
 from receiver.offload import beside
 from receiver.stores import Added, Claimed, Queue, Taker
+from receiver.stores.confirming import Hold
 from receiver.stores.following import Change
 from receiver.stores.sqlite import (
     audit,
@@ -48,6 +49,7 @@ from receiver.stores.sqlite import (
 )
 from receiver.stores.sqlite.bodies import Packed, body_hash, pack
 from receiver.stores.sqlite.claims import RecentEvents
+from receiver.stores.sqlite.deciding import DecidingStore
 from receiver.stores.sqlite.due import DueNow
 from receiver.stores.sqlite.errors import translated
 from receiver.stores.sqlite.group import GroupCommit, Operation, Then
@@ -74,7 +76,7 @@ CACHED_EVENT_BYTES = 16 * 1024 * 1024
 CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer, larger checkpoints write less
 
 
-class SqliteStore(SqlitePruner):
+class SqliteStore(DecidingStore, SqlitePruner):
     """Implements `receiver.stores.Store`; make it with `SqliteStore.open`."""
 
     def __init__(
@@ -165,7 +167,11 @@ class SqliteStore(SqlitePruner):
     # -- accepting
 
     async def add(
-        self, event: Event, decision: Decision, facts: Mapping[str, Scalar]
+        self,
+        event: Event,
+        decision: Decision,
+        facts: Mapping[str, Scalar],
+        hold: Hold | None = None,
     ) -> Added:
         self._guard.check_room()
         await self._know_names(event.source, event.provider, event.type)
@@ -174,7 +180,7 @@ class SqliteStore(SqlitePruner):
             await self._write(add_decisions, decision)
             await self._known()
         packed = await beside(len(event.body), pack, event.body)
-        item = self._new_event(event, decision, facts, packed)
+        item = self._new_event(event, decision, facts, packed, hold)
 
         def then(added: Added) -> None:
             if added.created:
@@ -182,7 +188,11 @@ class SqliteStore(SqlitePruner):
                     self._pending.change(destination, 1)
                 kept = in_milliseconds(event, added.event_id)
                 self._recent.put(item.id, kept)
-                self._hand_over.give(kept, item.row[1], item.deliveries)
+                if hold is None:
+                    self._hand_over.give(kept, item.row[1], item.deliveries)
+                else:
+                    for row in item.deliveries:
+                        self._hand_over.look(row[2])
 
         size = len(event.body) + 1
         added: Added = await self._write(writes.add_events, item, size, then)
@@ -194,6 +204,7 @@ class SqliteStore(SqlitePruner):
         decision: Decision,
         facts: Mapping[str, Scalar],
         packed: Packed,
+        hold: Hold | None,
     ) -> writes.NewEvent:
         numbers = self._names.numbers
         fan_out = len(decision.destinations)
@@ -223,8 +234,9 @@ class SqliteStore(SqlitePruner):
         )
         ordered = self._due_now.ordered
         line = lines.line_of(row[1], event.subject) if ordered else None
+        due_at = to_ms(hold.due_at) if hold else received_at
         deliveries = [
-            (number + 1 + i, number, to, received_at, line if to in ordered else None)
+            (number + 1 + i, number, to, due_at, line if to in ordered else None)
             for i, to in enumerate([numbers[name] for name in decision.destinations])
         ]
         return writes.NewEvent(
@@ -233,6 +245,7 @@ class SqliteStore(SqlitePruner):
             packed.hash,
             row,
             deliveries,
+            to_ms(hold.until) if hold else None,
         )
 
     async def add_variant(self, variant: Variant) -> None:

@@ -30,11 +30,13 @@ from receiver.stores import (
     Tally,
     Totals,
 )
+from receiver.stores.confirming import Confirmation, Held
 from receiver.stores.following import Known, Name, Stretch
 from receiver.stores.joining import Joined, JoinName
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.stores.sqlite import (
     audit,
+    confirmations,
     extent,
     following,
     joins,
@@ -222,6 +224,14 @@ class SqliteReader:
         async with translated():
             sources = (await self._known()).names
             return await joins.overdue(self._reader, sources, now, limit)
+
+    async def confirmation(self, event_id: str) -> Confirmation | None:
+        async with translated():
+            return await confirmations.confirmation(self._reader, event_id)
+
+    async def held(self) -> Sequence[Held]:
+        async with translated():
+            return await confirmations.held(self._reader, self._known)
 
     async def pauses(self) -> Sequence[Pause]:
         async with translated():

@@ -250,6 +250,7 @@ def _remove(connection: sqlite3.Connection, events: Sequence[Found]) -> Pruned:
     _delete(connection, "attempts", "delivery_id", deliveries)
     _delete(connection, "deliveries", "id", deliveries)
     _delete(connection, "variants", "event_id", numbers)
+    _delete(connection, "confirmations", "event_id", numbers)
     _delete(connection, "events", "id", numbers)
     _forget_held(connection, events)
     _count(connection, events, rows)

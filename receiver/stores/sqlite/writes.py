@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from receiver import ids
 from receiver.stores import Added
-from receiver.stores.sqlite import lines
+from receiver.stores.sqlite import confirmations, lines
 from receiver.stores.sqlite.bodies import PRUNED
 from receiver.stores.sqlite.retention import bodies_gone
 
@@ -46,6 +46,7 @@ class NewEvent:
     body_hash: bytes
     row: tuple[Any, ...]
     deliveries: Sequence[tuple[int, int, int, int, int | None]]
+    held_until: int | None = None
 
 
 class Standing(NamedTuple):
@@ -111,6 +112,9 @@ def _insert_events(connection: sqlite3.Connection, created: Sequence[NewEvent]) 
         _INSERT_DELIVERY,
         [row for item in created for row in item.deliveries],
     )
+    held = [(item.id, item.held_until) for item in created if item.held_until]
+    if held:
+        confirmations.hold(connection, held)
 
 
 def add_variants(

@@ -1,0 +1,51 @@
+"""The part of the store that decides about held events."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from receiver import ids
+from receiver.clock import to_ms
+from receiver.stores.confirming import Verdict
+from receiver.stores.sqlite.confirmations import VERDICTS, Decided, decide
+from receiver.stores.sqlite.group import Then
+from receiver.stores.sqlite.handover import HandOver
+from receiver.stores.sqlite.pending import Pending
+from receiver.stores.sqlite.reader import SqliteReader
+
+
+class DecidingStore(SqliteReader):
+    """Implements `receiver.stores.confirming.ConfirmingStore`."""
+
+    _pending: Pending
+    _hand_over: HandOver
+
+    async def decide(
+        self,
+        event_id: str,
+        verdict: Verdict,
+        note: str,
+        *,
+        deliver: bool,
+        now: datetime,
+    ) -> Sequence[str]:
+        item = Decided(
+            ids.number("evt", event_id),
+            VERDICTS.index(verdict),
+            note,
+            deliver,
+            to_ms(now),
+        )
+
+        def then(destinations: Sequence[int]) -> None:
+            for destination in destinations:
+                self._pending.change(destination, 0 if deliver else -1)
+                self._hand_over.look(destination)
+
+        found: Sequence[int] = await self._write(decide, item, len(note), then)
+        return [self._names.names[destination] for destination in found]
+
+    async def _write(
+        self, operation: Any, item: Any, size: int = 0, then: Then | None = None
+    ) -> Any:
+        raise NotImplementedError
