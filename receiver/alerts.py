@@ -24,6 +24,7 @@ from receiver.stores import Store
 DEAD_EVERY_S = 300.0
 FAILING_EVERY_S = 3600.0
 REJECTING_EVERY_S = 3600.0
+UNCONFIRMED_EVERY_S = 3600.0
 REJECTING_FROM = 5
 """So many signed requests have to be refused within an hour to be told of: a few may be
 anybody's."""
@@ -147,6 +148,30 @@ class Alerts:
         """Nothing came for too long: told once for every silence."""
         body = internal.source_quiet(source, since=since, after=after)
         self._raise(body, key=f"source.quiet:{source}:{clock.to_ms(since)}")
+
+    def event_unconfirmed(
+        self, event: Event, reason: str, *, contradicted: bool, delivered: bool
+    ) -> None:
+        """
+        An API did not say what an event says: told of each that is contradicted, and
+        at most once an hour for a source if nothing was said.
+        """
+
+        def make(count: int) -> internal.Body:
+            return internal.event_unconfirmed(
+                event.id,
+                event_source=event.source,
+                event_type=event.type,
+                event_subject=event.subject,
+                reason=reason,
+                count=count,
+                delivered=delivered,
+            )
+
+        if contradicted:
+            self._raise(make(1), key=f"event.unconfirmed:{event.id}")
+        else:
+            self._seldom(("event.unconfirmed", event.source), UNCONFIRMED_EVERY_S, make)
 
     def links_expiring(self, event: Event, destination: str, at: datetime) -> None:
         """Links are about to end before somebody has them: told once for each."""

@@ -23,6 +23,7 @@ from receiver import logs
 from receiver.alerts import Alerts
 from receiver.batches import Batches
 from receiver.child import kill_all
+from receiver.confirmer import Confirmer
 from receiver.destinations import make
 from receiver.dispatcher import Dispatcher
 from receiver.errors import Problem, SettingsError, StoreError, StoreUnusable
@@ -33,6 +34,8 @@ from receiver.ledger import orphan_advice, standings
 from receiver.metrics import Metrics
 from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
+from receiver.providers.status.askers import Askers
+from receiver.reconciler import Reconciler
 from receiver.replayer import Replayer
 from receiver.retention import Retention
 from receiver.settings import Settings
@@ -75,6 +78,8 @@ class App:
         self.joins = Joins(settings, store, self.senders)
         folders = (self.batches, self.joins)
         self.follower = Follower("events", store, folders, self.alerts.tell)
+        self.askers = Askers(self.senders)
+        self.confirmer = Confirmer(store, self.senders, self.askers, self.alerts)
         self.intake = Intake(
             settings,
             store,
@@ -83,6 +88,10 @@ class App:
             self.senders,
             self.keys,
             self.alerts,
+            self.confirmer.expect,
+        )
+        self.reconciler = Reconciler(
+            settings, store, self.askers, self.intake.accept_asked
         )
         self.watcher = Watcher(settings, store, self.alerts, self.senders.read)
         self.retention = Retention(settings.store, store, self.metrics)
@@ -101,6 +110,7 @@ class App:
             self.alerts,
             self.replayer,
             self.retention,
+            self.reconciler,
         )
         self.web: ASGIApp = create_app(self.hooks, self.health, self.parts)
 
@@ -132,6 +142,8 @@ class App:
         self.replayer.reload(settings)
         self.parts.reload(settings)
         await self.keys.use(self.senders)
+        await self.askers.reload(self.senders)
+        await self.reconciler.reload(settings)
 
     async def orphans(self) -> list[str]:
         """A sentence for every destination that is gone but still has deliveries."""
@@ -142,6 +154,7 @@ class App:
         """Let go of the store; call `dispatcher.stop` first if it was started."""
         await self.keys.close()
         await self.intake.close()
+        await self.askers.close()
         await self.alerts.close()
         await self.replayer.stop()
         await self._reader.close()
@@ -189,11 +202,13 @@ async def _serve(
         for task in tasks:
             task.add_done_callback(lambda _: stop.set())
         async with app.changing:
+            await app.confirmer.start()
             await app.dispatcher.start(settings.destinations)
             await app.watcher.start()
             await app.follower.start()
             await app.replayer.start()
             app.retention.start()
+            await app.reconciler.start()
         for server in servers:
             await server.ready.wait()
         log.info("receiver.ready", **_addresses(settings, listener, admin))
@@ -226,6 +241,8 @@ async def _stop(
         await app.follower.stop()
         await app.replayer.stop()
         await app.retention.stop()
+        await app.reconciler.stop()
+        await app.confirmer.stop()
         await asyncio.gather(app.dispatcher.stop(grace_s), *tasks)
 
 

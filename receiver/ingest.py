@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal
@@ -41,14 +42,21 @@ from receiver.providers.body import check_names, parse
 from receiver.providers.kept import kept_headers, kept_query
 from receiver.providers.keys import PublicKeys
 from receiver.providers.senders import Senders
+from receiver.providers.status import Made
+from receiver.providers.status.reading import request_of
 from receiver.providers.verification import check_conditions, verify
 from receiver.refusals import Refusals
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
 from receiver.stores import Added, Store
+from receiver.stores.confirming import Held, Hold
 
-WEBHOOK, AGAIN = "webhook", "reverified"
-"""Where an event came from: a request, or one that was refused first."""
+WEBHOOK, AGAIN, ASKED = "webhook", "reverified", "reconciled"
+"""Where an event came from: a request, one that was refused first, or an answer of the
+sender's API."""
+
+NOBODY_DECIDES = timedelta(days=7)
+"""How late deliveries fall due by themselves that are cancelled unless confirmed."""
 
 HELPER_S = 10.0
 """For one large body in the helper process, its turn included; then 503."""
@@ -84,8 +92,10 @@ class Intake:
         senders: Senders,
         keys: PublicKeys,
         alerts: Alerts,
+        expect: Callable[[Held], None],
     ) -> None:
         self._alerts = alerts
+        self._expect = expect
         self._store = store
         self._senders = senders
         self._keys = keys
@@ -153,7 +163,7 @@ class Intake:
             await self._refusals.keep(provider, request, rejected)
             raise
         self._alerts.heard_at[source.name] = request.received_at
-        return await self._keep(source, request, understood, started)
+        return await self._keep(provider, request, understood, started)
 
     async def _verify(self, provider: Provider, request: Request) -> None:
         """
@@ -171,16 +181,18 @@ class Intake:
                 raise
             await beside(len(request.body), verify, provider, request)
 
-    async def _understand(self, provider: Provider, request: Request) -> Understood:
+    async def _understand(
+        self, provider: Provider, request: Request, origin: str = WEBHOOK
+    ) -> Understood:
         if len(request.body) <= LARGE_BYTES:
-            return understand(provider, request, self._router)
+            return understand(provider, request, self._router, origin)
         pool = self._pool
         if pool is None:
             pool = self._pool = ProcessPoolExecutor(
                 1, get_context("spawn"), _start_helper, (self._routes,)
             )
         try:
-            job = pool.submit(_understand_in_helper, provider.source, request)
+            job = pool.submit(_understand_in_helper, provider.source, request, origin)
             try:
                 async with asyncio.timeout(HELPER_S):
                     return await asyncio.wrap_future(job)
@@ -194,18 +206,23 @@ class Intake:
 
     async def _keep(
         self,
-        source: Source,
+        provider: Provider,
         request: Request,
         understood: Understood,
         started: float,
         origin: str = WEBHOOK,
     ) -> Answer:
+        source = provider.source
         reading, decision = understood.reading, decide(understood.opinions)
         event = _event(source, request, reading, origin)
-        added = await self._store.add(event, decision, reading.facts)
+        waits = origin != ASKED and decision.destinations and reading.final
+        hold = _hold(source) if waits and provider.confirms else None
+        added = await self._store.add(event, decision, reading.facts, hold)
         if added.created:
             self._metrics.accepted.labels(source.name).inc()
             self._wake(decision.destinations)
+            if hold is not None:
+                self._expect(Held(added.event_id, source.name, hold.until))
             self._count_failures(understood.opinions, added)
         else:
             self._metrics.duplicates.labels(source.name).inc()
@@ -281,14 +298,33 @@ class Intake:
         )
         check_conditions(provider.source, request, digested=True)
         await self._verify(provider, request)
-        understood = await self._understand(provider, request)
+        understood = await self._understand(provider, request, AGAIN)
         if dry_run:
             return Answer("accepted")
         started = clock.monotonic()
-        answer = await self._keep(provider.source, request, understood, started, AGAIN)
+        answer = await self._keep(provider, request, understood, started, AGAIN)
         if answer.id is not None:
             await self._store.rejection_accepted(rejection.id, answer.id)
         return answer
+
+    # -- asked for
+
+    async def accept_asked(
+        self, provider: Provider, webhook: Made, *, dry_run: bool = False
+    ) -> Answer:
+        """
+        Store a webhook that was made of what the sender's API says, as if it had come.
+
+        Raises:
+            Rejected: the provider does not take it.
+            StoreError: nothing was kept.
+        """
+        request = request_of(webhook, clock.now())
+        started = clock.monotonic()
+        understood = await self._understand(provider, request, ASKED)
+        if dry_run:
+            return Answer("accepted")
+        return await self._keep(provider, request, understood, started, ASKED)
 
     # -- refusing
 
@@ -309,7 +345,9 @@ class Intake:
             self._pool = None
 
 
-def understand(provider: Provider, request: Request, router: Router) -> Understood:
+def understand(
+    provider: Provider, request: Request, router: Router, origin: str = WEBHOOK
+) -> Understood:
     """
     Parse a verified body, read it, and ask the routes (pure).
 
@@ -328,7 +366,7 @@ def understand(provider: Provider, request: Request, router: Router) -> Understo
             source=source,
             provider=provider.name,
             received_at=request.received_at,
-            origin=WEBHOOK,
+            origin=origin,
         )
         visible = {"headers": dict(request.headers), "query": dict(request.query)}
         return context(fields, tellable(data, request.body), visible)
@@ -353,6 +391,12 @@ def _check_signature_is_there(provider: Provider, request: Request) -> None:
     if wanted and names and names.isdisjoint(request.headers):
         message = f"none of {', '.join(sorted(names))} is there"
         raise Rejected(401, "signature_missing", message)
+
+
+def _hold(source: Source) -> Hold:
+    until = clock.now() + source.confirm_within
+    late = until + NOBODY_DECIDES
+    return Hold(until, until if source.on_unconfirmed == "deliver" else late)
 
 
 def _event(source: Source, request: Request, reading: Reading, origin: str) -> Event:
@@ -383,9 +427,9 @@ def _end_with_parent() -> None:
         os._exit(0)
 
 
-def _understand_in_helper(source: Source, request: Request) -> Understood:
+def _understand_in_helper(source: Source, request: Request, origin: str) -> Understood:
     signal.setitimer(signal.ITIMER_REAL, HELPER_S)  # nobody may be there to kill us
     try:
-        return understand(provider_of(source), request, _helper_router[0])
+        return understand(provider_of(source), request, _helper_router[0], origin)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -69,6 +69,13 @@ INTERNAL_TYPES: Mapping[str, InternalType] = {
         {**_EVENT, "event_source": "where it came from"}
         | {"differences": "a list of `name`, `first` and `later`"},
     ),
+    "event.unconfirmed": InternalType(
+        "a sender's API did not say what its event says",
+        State.UNKNOWN,
+        {**_EVENT, "event_source": "where it came from", "count": _COUNT}
+        | {"reason": "what it said, or that it said nothing"}
+        | {"delivered": "whether its deliveries went out all the same"},
+    ),
     "route.failing": InternalType(
         "the condition of a route failed, which is no match",
         State.FAILED,
@@ -188,6 +195,28 @@ def event_conflict(
             {"name": name, "first": first, "later": later}
             for name, first, later in differences
         ],
+    }
+
+
+def event_unconfirmed(
+    event_id: str,
+    *,
+    event_source: str,
+    event_type: str,
+    event_subject: str,
+    reason: str,
+    count: int,
+    delivered: bool,
+) -> Body:
+    command = _command("explain", event_id)
+    return _body("event.unconfirmed", event_subject, command) | {
+        "event_id": event_id,
+        "event_source": event_source,
+        "event_type": event_type,
+        "event_subject": event_subject,
+        "reason": reason,
+        "count": count,
+        "delivered": delivered,
     }
 
 
@@ -335,6 +364,15 @@ def samples(now: datetime) -> Mapping[str, Body]:
             event_source="sora2",
             differences=[("settled", 90, 80), ("refunded", 10, 20)],
             **event,
+        ),
+        event_unconfirmed(
+            event_id,
+            event_source="kie",
+            event_type="task.succeeded",
+            event_subject="e989621f54392584b05867f87b160672",
+            reason="a link to results is not one of the API's",
+            count=1,
+            delivered=False,
         ),
         route_failing(
             "failures", error="no such key: ledger", count=12, event_id=event_id

@@ -79,6 +79,7 @@ class Subject:
     registered_at: datetime | None = None
     asked: int = 0
     next_ask_at: datetime | None = None
+    ask_note: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ from receiver.refusals import (
 from receiver.routing import Router
 from receiver.settings import Route, Server, Settings, Source, StoreSettings
 from receiver.stores import EventFilter, Store, open_store
+from receiver.stores.confirming import Held
 from tests import making
 
 NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)
@@ -61,6 +62,7 @@ class Desk:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.woken: list[tuple[str, ...]] = []
+        self.held: list[Held] = []
         self.metrics = Metrics()
         self.alerts = Alerts(settings(), store, self.woken.append)
         self.intake = Intake(
@@ -71,6 +73,7 @@ class Desk:
             Senders((SOURCE,)),
             PublicKeys(store),
             self.alerts,
+            self.held.append,
         )
 
     async def count(self) -> int:

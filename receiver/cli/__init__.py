@@ -49,6 +49,11 @@ _COMMANDS = {
         "receiver.cli.verifying",
         "why a request is accepted or refused, step by step",
     ),
+    "watch": (
+        "receiver.cli.reconciling",
+        "say that a batch exists, so that it is asked for if nothing comes",
+    ),
+    "reconcile": ("receiver.cli.reconciling", "ask senders for what never arrived"),
     "replay": ("receiver.cli.replays", "deliver stored events again"),
     "prune": ("receiver.cli.pruning", "remove what is old, and make the file smaller"),
     "status": ("receiver.cli.status", "the ledger, the queues, what needs attention"),

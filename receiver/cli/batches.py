@@ -245,8 +245,24 @@ def _show_facts(found: Subject) -> None:
             ("events", found.events),
             ("facts", ", ".join(f"{k} {v}" for k, v in counters.items())),
             *([("credits", credits_words(marks))] if marks != Credits() else []),
+            *_asking(found),
         ]
     )
+
+
+def _asking(found: Subject) -> list[tuple[str, object]]:
+    """What came of asking its sender, of one that somebody watches or that is silent."""
+    rows: list[tuple[str, object]] = []
+    if found.registered_at is not None:
+        rows.append(("watched", f"since {found.registered_at:%Y-%m-%d %H:%M:%S}Z"))
+    if found.ask_note is not None:
+        times = plural(found.asked, "time")
+        again = f"{found.next_ask_at:%Y-%m-%d %H:%M:%S}Z" if found.next_ask_at else ""
+        then = f", again at {again}" if again else ", and not any more"
+        rows.append(
+            ("asked", f"{times}{'' if found.final else then}: {found.ask_note}")
+        )
+    return rows
 
 
 def _show_troubles(found: Subject, sender: Provider | None) -> None:

@@ -24,6 +24,7 @@ from receiver.cli.common import (
     steps,
     waits,
 )
+from receiver.cli.confirming import in_words
 from receiver.cli.output import as_json, emit_json, facts, plural, readable, table
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
@@ -139,8 +140,10 @@ async def show(config: Path | None, delivery_id: str, json_: bool) -> None:
     async with looking(settings_of(config)) as reader:
         delivery = await reader.delivery(delivery_id)
         attempts = await reader.attempts(delivery_id)
+        confirmation = await reader.confirmation(delivery.event_id)
     if json_:
-        emit_json({"delivery": delivery, "attempts": attempts})
+        found = {"delivery": delivery, "attempts": attempts}
+        emit_json({**found, "confirmation": confirmation})
         return
     facts(
         [
@@ -153,6 +156,7 @@ async def show(config: Path | None, delivery_id: str, json_: bool) -> None:
             ("next", delivery.due_at if delivery.status is Status.PENDING else None),
             ("ended", delivery.settled_at),
             ("replay", delivery.replay_id),
+            ("confirmation", in_words(confirmation)),
         ]
     )
     click.echo()

@@ -15,11 +15,13 @@ from receiver.cli.common import (
     settings_of,
     waits,
 )
+from receiver.cli.confirming import in_words
 from receiver.cli.output import as_json, emit_json, facts, readable, table
 from receiver.models import Delivery
 from receiver.providers.senders import Senders
 from receiver.shown import shown_event
 from receiver.stores import DeliveryFilter, EventFilter, Reader, StoredEvent
+from receiver.stores.confirming import Confirmation
 
 MOST_DELIVERIES = 1_000
 
@@ -129,12 +131,14 @@ async def show(config: Path | None, event_id: str, raw: bool, json_: bool) -> No
             return
         deliveries = await deliveries_of(reader, event_id)
         variants = await reader.variants(event_id)
+        confirmation = await reader.confirmation(event_id)
     if json_:
         senders = Senders(settings.sources.values())
         described = shown_event(senders, stored, body=True)
-        emit_json({**described, "deliveries": deliveries, "variants": variants})
+        more = {"deliveries": deliveries, "variants": variants}
+        emit_json({**described, **more, "confirmation": confirmation})
         return
-    show_facts(stored)
+    show_facts(stored, confirmation)
     show_deliveries(deliveries)
     for variant in variants:
         click.secho(
@@ -156,7 +160,7 @@ async def deliveries_of(reader: Reader, event_id: str) -> list[Delivery]:
     return list(found)
 
 
-def show_facts(stored: StoredEvent) -> None:
+def show_facts(stored: StoredEvent, confirmation: Confirmation | None = None) -> None:
     event = stored.event
     facts(
         [
@@ -169,6 +173,7 @@ def show_facts(stored: StoredEvent) -> None:
             ("occurred", event.occurred_at),
             ("received", event.received_at),
             ("facts", ", ".join(f"{k} {v}" for k, v in stored.facts.items())),
+            ("confirmation", in_words(confirmation)),
         ]
     )
 

@@ -79,10 +79,12 @@ async def explain(
     if source and file:
         event = _not_yet_received(settings, source, file, headers)
         stored, deliveries = StoredEvent(event, Decision((), ()), 0, {}), None
+        confirmation = None
     else:
         async with looking(settings) as reader:
             stored = await reader.event(event_id)
             deliveries = await deliveries_of(reader, event_id)
+            confirmation = await reader.confirmation(event_id)
         if stored.body_pruned_at is not None:
             _explain_pruned(senders, stored, deliveries, json_=json_)
             return
@@ -92,7 +94,11 @@ async def explain(
     would = decide([one.opinion for one in today]).destinations
     requests = await _requests(settings, would, event) if show_request else {}
     if json_:
-        known = {"decided": stored.decision, "deliveries": deliveries}
+        known = {
+            "decided": stored.decision,
+            "deliveries": deliveries,
+            "confirmation": confirmation,
+        }
         emit_json(
             {
                 "event": shown_event(senders, stored, body=False),
@@ -103,7 +109,7 @@ async def explain(
             }
         )
         return
-    show_facts(stored)
+    show_facts(stored, confirmation)
     if deliveries is not None:
         _show_decided(stored)
         show_deliveries(deliveries)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -62,6 +63,7 @@ async def status(config: Path | None, quick: bool, json_: bool) -> None:
             }
         )
     else:
+        notes += keys_refused(running or {})
         if running is None:
             notes.insert(0, "no server is running: receiver serve")
         _show(ledger, extent, found, running)
@@ -167,6 +169,15 @@ def show_ledger(ledger: Ledger) -> None:
     click.secho(
         f"difference {ledger.difference}: {words}", fg="green" if good else "red"
     )
+
+
+def keys_refused(server: Mapping[str, Any]) -> list[str]:
+    """The sources whose APIs are not asked any more, with what to do."""
+    return [
+        f"the API of {source} does not take its key ({why}), and is not asked any more: "
+        f"set another sources.{source}.api_key, then reload"
+        for source, why in server.get("keys_refused", {}).items()
+    ]
 
 
 def attention(found: Sequence[Standing], *, any_dead: bool) -> list[str]:

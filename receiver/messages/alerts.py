@@ -111,6 +111,23 @@ def _conflict(data: Body) -> Account:
     )
 
 
+def _unconfirmed(data: Body) -> Account:
+    subject = _name(data, "event_subject", "an event")
+    kind, source = _text(data, "event_type"), _text(data, "event_source")
+    delivered = data.get("delivered") is True
+    count = _number(data, "count") or 1
+    others = f" So it was with {counted(count, 'event')} by now." if count > 1 else ""
+    then = "was delivered all the same" if delivered else "is not delivered"
+    reason = _text(data, "reason")
+    return _account(
+        f"{subject}: not confirmed by the API",
+        f"{source or 'The sender'} does not sign {kind or 'its events'} whole, and its "
+        f"API did not say the same. It {then}.{others}",
+        LOOK if delivered else ATTENTION,
+        failures=(Failure("API", reason),) if reason else (),
+    )
+
+
 def _route(data: Body) -> Account:
     name = _name(data, "route", "A route")
     count = _number(data, "count") or 1
@@ -225,6 +242,7 @@ TYPES: Mapping[str, Callable[[Body], Account]] = {
     "destination.paused": _paused,
     "destination.resumed": _resumed,
     "event.conflict": _conflict,
+    "event.unconfirmed": _unconfirmed,
     "route.failing": _route,
     "source.rejecting": _rejecting,
     "source.quiet": _quiet,
@@ -241,6 +259,7 @@ STEPS: Mapping[str, str] = {
     "destination.paused": "Once it is mended",
     "destination.resumed": "To follow it",
     "event.conflict": "To see both bodies",
+    "event.unconfirmed": "To see what waited, and why",
     "route.failing": "To see why",
     "source.rejecting": "To see what was refused",
     "source.quiet": "To see what came",

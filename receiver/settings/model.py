@@ -175,6 +175,7 @@ class Source:
         None,
         help="how soon, and then ever more seldom, the API is asked about what waits",
         least=timedelta(seconds=1),
+        most=timedelta(days=1),
     )
     confirm: bool | None = option(
         None,

@@ -32,6 +32,7 @@ from receiver.models import (
     Step,
     Variant,
 )
+from receiver.stores.asking import AskingReader, AskingStore
 from receiver.stores.confirming import ConfirmingReader, ConfirmingStore, Hold
 from receiver.stores.following import FollowingReader, FollowingStore
 from receiver.stores.pruning import Measures, Prunes
@@ -202,7 +203,7 @@ class Totals:
     routed_deliveries: int
 
 
-class Reader(ConfirmingReader, FollowingReader, Measures, Protocol):
+class Reader(AskingReader, ConfirmingReader, FollowingReader, Measures, Protocol):
     """Looks, and changes nothing; many processes may at once."""
 
     async def event(self, event_id: str) -> StoredEvent:
@@ -305,7 +306,7 @@ class Reader(ConfirmingReader, FollowingReader, Measures, Protocol):
         ...
 
 
-class Store(Reader, ConfirmingStore, FollowingStore, Prunes, Protocol):
+class Store(Reader, AskingStore, ConfirmingStore, FollowingStore, Prunes, Protocol):
     """Keeps everything; see the module's words for what all methods promise."""
 
     # -- accepting

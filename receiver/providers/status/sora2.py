@@ -138,9 +138,10 @@ def _items(rows: list[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
 def _refunded(
     batch: Mapping[str, Any], word: str, entries: list[Mapping[str, Any]]
 ) -> Made:
-    reasons = {"cancelled": "batch_cancelled", "failed": "system_error"}
-    if word == "failed" and _number(batch, "failed_count"):
-        reasons = {}
+    """The reason only where it is clear: a wrong one would contradict the real one."""
+    reason = "failed_items" if _number(batch, "failed_count") else None
+    if word == "cancelled":
+        reason = "batch_cancelled"
     details = [
         {
             "item_id": entry["item_id"],
@@ -151,7 +152,7 @@ def _refunded(
         if entry.get("item_id")
     ]
     more = {
-        "refund_reason": reasons.get(word, "failed_items"),
+        "refund_reason": reason,
         "ledger": _credits(batch),
         "refund_details": details or None,
     }

@@ -37,6 +37,9 @@ MOST_QUERIES = 24
 OVERLOADED_S = 30.0
 """How long nothing is asked after a 429 that does not say how long."""
 
+LONGEST_WAIT_S = 60.0
+"""Between requests that fail one after the other; the first wait is a second."""
+
 
 class Asker:
     """Asks one API with one key; one request at a time."""
@@ -55,6 +58,8 @@ class Asker:
         self._throttle = Throttle(rate)
         self._turn = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
+        self._failures = 0
+        self._closed = False
 
     async def ask(self, subject: str) -> Found:
         """
@@ -75,7 +80,8 @@ class Asker:
         raise Unanswered("there is no end to its answer")
 
     async def close(self) -> None:
-        """Let go of the connection."""
+        """Let go of the connection; nothing more is asked."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
 
@@ -85,16 +91,29 @@ class Asker:
             await asyncio.sleep(self._throttle.ready_at - now)
             self._throttle.began(clock.monotonic())
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    return await self._answer(query)
-            except TimeoutError:
-                why = f"there was no answer within {ANSWER_S:.0f} s"
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                words = getattr(error, "strerror", None) or type(error).__name__
-                why = f"it cannot be reached: {words}"
+                reply = await self._in_time(query)
+            except Unanswered:
+                wait_s = min(2.0 ** min(self._failures, 10), LONGEST_WAIT_S)
+                self._failures += 1
+                self._throttle.hold(clock.monotonic(), wait_s)
+                raise
+            self._failures = 0
+            return reply
+
+    async def _in_time(self, query: Query) -> Reply:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._answer(query)
+        except TimeoutError:
+            why = f"there was no answer within {ANSWER_S:.0f} s"
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            words = getattr(error, "strerror", None) or type(error).__name__
+            why = f"it cannot be reached: {words}"
         raise Unanswered(why)
 
     async def _answer(self, query: Query) -> Reply:
+        if self._closed:
+            raise Unanswered("the configuration has changed meanwhile")
         if self._session is None:
             self._session = aiohttp.ClientSession(
                 cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False

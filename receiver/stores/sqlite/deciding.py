@@ -1,4 +1,4 @@
-"""The part of the store that decides about held events."""
+"""The part of the store that has to do with asking senders: what is held, what was asked."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,6 +7,7 @@ from typing import Any
 from receiver import ids
 from receiver.clock import to_ms
 from receiver.stores.confirming import Verdict
+from receiver.stores.sqlite import asking
 from receiver.stores.sqlite.confirmations import VERDICTS, Decided, decide
 from receiver.stores.sqlite.group import Then
 from receiver.stores.sqlite.handover import HandOver
@@ -15,7 +16,7 @@ from receiver.stores.sqlite.reader import SqliteReader
 
 
 class DecidingStore(SqliteReader):
-    """Implements `receiver.stores.confirming.ConfirmingStore`."""
+    """Implements `ConfirmingStore` and `AskingStore`."""
 
     _pending: Pending
     _hand_over: HandOver
@@ -44,6 +45,23 @@ class DecidingStore(SqliteReader):
 
         found: Sequence[int] = await self._write(decide, item, len(note), then)
         return [self._names.names[destination] for destination in found]
+
+    async def asked(
+        self,
+        source: str,
+        subject: str,
+        *,
+        counts: bool,
+        next_at: datetime | None,
+        note: str,
+    ) -> None:
+        at = None if next_at is None else to_ms(next_at)
+        number = self._names.numbers.get(source, -1)
+        await self._write(asking.asked, (int(counts), at, note, number, subject))
+
+    async def ask_anew(self, source: str, subjects: Sequence[str]) -> None:
+        number = self._names.numbers.get(source, -1)
+        await self._write(asking.ask_anew, [(number, one) for one in subjects])
 
     async def _write(
         self, operation: Any, item: Any, size: int = 0, then: Then | None = None

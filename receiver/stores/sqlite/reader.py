@@ -30,11 +30,13 @@ from receiver.stores import (
     Tally,
     Totals,
 )
+from receiver.stores.asking import Waiting
 from receiver.stores.confirming import Confirmation, Held
 from receiver.stores.following import Known, Name, Stretch
 from receiver.stores.joining import Joined, JoinName
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.stores.sqlite import (
+    asking,
     audit,
     confirmations,
     extent,
@@ -224,6 +226,14 @@ class SqliteReader:
         async with translated():
             sources = (await self._known()).names
             return await joins.overdue(self._reader, sources, now, limit)
+
+    async def to_ask(
+        self, source: str, *, silent_since: datetime, now: datetime, limit: int
+    ) -> Sequence[Waiting]:
+        async with translated():
+            return await asking.to_ask(
+                self._reader, self._known, source, silent_since, now, limit
+            )
 
     async def confirmation(self, event_id: str) -> Confirmation | None:
         async with translated():

@@ -46,7 +46,7 @@ _TROUBLES = (
 _COLUMNS = """
     id, source_id, provider_id, subject, kind, state, final, begun_at, heard_at,
     ended_at, events, troubles, request_id, reserved, settled, refunded, memory,
-    stalled_at, registered_at, asked, next_ask_at
+    stalled_at, registered_at, asked, next_ask_at, ask_note
 """
 _KEEP = (
     "INSERT INTO subjects (id, source_id, provider_id, subject, kind, state, final,"
@@ -314,6 +314,7 @@ def _subject(row: Row, names: Mapping[int, str]) -> Subject:
         registered_at=moment(row[18]),
         asked=row[19],
         next_ask_at=moment(row[20]),
+        ask_note=row[21],
     )
 
 

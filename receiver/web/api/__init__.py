@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from receiver.errors import ReceiverError
 from receiver.web.api import (
+    asking,
     deliveries,
     destinations,
     events,
@@ -38,6 +39,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *rejections.OPERATIONS,
     *destinations.OPERATIONS,
     *pruning.OPERATIONS,
+    *asking.OPERATIONS,
     *stream.OPERATIONS,
 )
 

@@ -11,6 +11,7 @@ from receiver.web.api.schemas import (
     COUNT,
     LIMIT,
     TEXT,
+    TEXTS,
     TIME,
     YES_OR_NO,
     many,
@@ -48,6 +49,7 @@ async def show_status(call: Call) -> object:
         "started_at": parts.started_at,
         "now": clock.now(),
         "held_back": held_back,
+        "keys_refused": parts.reconciler.refused(),
         "queues": [standing.queue for standing in await standings_now(parts)],
         "ledger": ledger,
     }
@@ -78,6 +80,7 @@ OPERATIONS = (
                 "type": "object",
                 "additionalProperties": record(by=TEXT, why=TEXT, until=TIME),
             },
+            keys_refused=TEXTS,
             queues=many(ref("Queue")),
             ledger=maybe(record(difference=COUNT, tallies=many(ref("Tally")))),
         ),

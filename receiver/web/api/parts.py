@@ -12,6 +12,7 @@ from receiver.errors import NotFound
 from receiver.ingest import Answer
 from receiver.models import Rejection
 from receiver.providers.senders import Senders
+from receiver.reconciler import Reconciler
 from receiver.replayer import Replayer
 from receiver.retention import Retention
 from receiver.routing import Router
@@ -45,6 +46,7 @@ class Parts:
         alerts: Alerts,
         replayer: Replayer,
         retention: Retention,
+        reconciler: Reconciler,
     ) -> None:
         self.store = store
         self.reader = reader
@@ -55,6 +57,7 @@ class Parts:
         self.replayer = replayer
         self.started_at = clock.now()
         self.retention = retention
+        self.reconciler = reconciler
         self.streams = 0
         self.stopping = asyncio.Event()
         self.reload(settings)
