@@ -158,7 +158,7 @@ class Studio:
         [video] = self.rows[record]["Video"]
         public, name = video["url"].rsplit("/", 1)
         assert public == "https://films.example.com"
-        return self.folder / "films" / name
+        return Path(self.folder, "films", name)
 
 
 @asynccontextmanager
