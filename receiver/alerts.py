@@ -9,8 +9,9 @@ alerts never loop.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import count
 
 from receiver import clock, internal, logs
@@ -237,12 +238,12 @@ class Alerts:
         now = clock.now()
         reading = internal.reading(body, now)
         # Two of a kind may be told within one millisecond.
-        reading = replace(reading, key=key or f"{reading.key}:{next(self._numbers)}")
+        reading = reading._replace(key=key or f"{reading.key}:{next(self._numbers)}")
         request = Request(HEADERS, {}, internal.encoded(body), now)
         source = internal.SOURCE
         event = event_of(source, source, request, reading, origin=ORIGIN)
         decision = decide(
-            self._router.opinions(source, event.type, lambda: context_of(event))
+            self._router.opinions(source, event.type, partial(context_of, event))
         )
         log = logs.get().bind(type=reading.type, subject=reading.subject)
         if not decision.destinations and reading.type not in internal.JOINS:

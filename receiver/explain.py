@@ -30,7 +30,7 @@ class Explained:
 def explained(router: Router, event: Event) -> list[Explained]:
     """What today's routes say of an event that was read."""
     context = context_of(event)
-    opinions = router.opinions(event.source, event.type, lambda: context)
+    opinions = router.opinions(event.source, event.type, lambda _: context)
     return [Explained(opinion, _parts(opinion, context)) for opinion in opinions]
 
 

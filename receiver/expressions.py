@@ -43,7 +43,9 @@ _UNKNOWN_TO_JSON = {
 _OPTIONAL = "gave what may be missing: end it with .orValue(...)"
 
 _NOT_IN_TEXTS = re.compile("[\\0\\ud800-\\udfff]")
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_WORD = re.compile(r"\w+")
+_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_NUMBER = b"0" * 19
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
@@ -57,10 +59,16 @@ class ExpressionError(ReceiverError):
 
 
 class Condition:
-    """A compiled expression that should give true or false."""
+    """
+    A compiled expression that should give true or false.
+
+    `names` are those of `NAMES` that it may read: a context needs no others.
+    """
 
     def __init__(self, text: str, compiled: Any) -> None:
         self.text = text
+        words = set(_WORD.findall(text))
+        self.names = frozenset(n for n in NAMES if words.issuperset(n.split(".")))
         self._compiled = compiled
 
     def holds(self, context: Any) -> bool:
@@ -70,8 +78,7 @@ class Condition:
         Raises:
             ExpressionError: a field is missing, or the result is not a boolean.
         """
-        value = _evaluated(self._compiled, context)
-        kind = value.type().name()
+        value, kind = _evaluated(self._compiled, context)
         if kind == "BOOL":
             return bool(value.value())
         raise ExpressionError(f"gave {kind.lower()}, not true or false")
@@ -93,7 +100,7 @@ class Value:
             ExpressionError: a field is missing, or JSON has nothing for the result.
         """
         try:
-            return _plain(_evaluated(self._compiled, context))
+            return _plain(*_evaluated(self._compiled, context))
         except RecursionError:
             raise ExpressionError("the result is nested too deeply") from None
 
@@ -154,26 +161,39 @@ def context(
     event: Mapping[str, Any],
     data: Any,
     request: Mapping[str, Any],
+    names: Collection[str] = NAMES,
     more: Mapping[str, Any] | None = None,
 ) -> Any:
     """
     What expressions of one event are evaluated against; build it once.
 
+    Of `NAMES` only those in `names` can be read: each costs time for every event.
+
     Conditions need it without `more`, values with it: `MORE_NAMES`, and the texts they
     were compiled with.  A time the event does not have is left out: an expression that
     needs it fails.  `data` is what `tellable` makes of the parsed body.
     """
-    known = {name: value for name, value in event.items() if value is not None}
-    names = {f"event.{name}": value for name, value in known.items()}
-    names |= {f"request.{name}": value for name, value in request.items()}
-    names = _replaced(names)  # a key, or a parameter, may have a NUL in it, too
+    parts: dict[str, Mapping[str, Any]] = {"event": event, "request": request}
+    known: dict[str, Any] = {}
+    for name in names:
+        part, _, field = name.partition(".")
+        value = parts[part].get(field) if field else None
+        if value is not None:
+            known[name] = value
+    if known:  # a key, or a parameter, may have a NUL in it, too
+        known = _replaced(known)
+    known["data"] = data
     if more is None:
-        return _environment().Activation({**names, "data": data})
+        return _environment().Activation(known)
     environment = _environment_of_values(frozenset(more).difference(MORE_NAMES))
-    return environment.Activation({**names, "data": data, **more})
+    return environment.Activation({**known, **more})
 
 
-def context_of(full: Event, more: Mapping[str, Any] | None = None) -> Any:
+def context_of(
+    full: Event,
+    names: Collection[str] = NAMES,
+    more: Mapping[str, Any] | None = None,
+) -> Any:
     """The context of a stored event that was read; as `context` says."""
     reading = Reading(
         key=full.key,
@@ -194,7 +214,7 @@ def context_of(full: Event, more: Mapping[str, Any] | None = None) -> Any:
         origin=full.origin,
     )
     request = {"headers": dict(full.headers), "query": dict(full.query)}
-    return context(fields, tellable(full.data, full.body), request, more)
+    return context(fields, tellable(full.data, full.body), request, names, more)
 
 
 def tellable(data: Any, body: bytes) -> Any:
@@ -205,7 +225,7 @@ def tellable(data: Any, body: bytes) -> Any:
     half a surrogate pair becomes U+FFFD and a larger number a float, so that what one
     field has does not decide what an expression makes of the others.
     """
-    odd = b"\\u" in body or _LONG_NUMBER.search(body)
+    odd = b"\\u" in body or _LONG_NUMBER in body.translate(_DIGITS_AS_ZEROS)
     return _replaced(data) if odd else data
 
 
@@ -273,14 +293,16 @@ def _compiled(environment: Any, text: str, names: Collection[str]) -> Any:
         raise ExpressionError("has half a surrogate pair in it") from None
 
 
-def _evaluated(compiled: Any, context: Any) -> Any:
+def _evaluated(compiled: Any, context: Any) -> tuple[Any, str]:
+    """The value and its kind, which is not `ERROR`."""
     try:
         value = compiled.eval(context)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ExpressionError(_first_line(error)) from None
-    if value.type().name() == "ERROR":
+    kind: str = value.type().name()
+    if kind == "ERROR":
         raise ExpressionError(_why(value))
-    return value
+    return value, kind
 
 
 def _why(error: Any) -> str:
@@ -290,14 +312,13 @@ def _why(error: Any) -> str:
         return _OPTIONAL
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, kind: str) -> Any:
     """
     The result as Python's own values.
 
     The binding is never asked for a null: before 0.2 it counts one reference to None
     too few each time, and Python 3.11 ends when there are none left.
     """
-    kind = value.type().name()
     if kind == "NULL":
         return None
     if kind == "ERROR":
@@ -306,10 +327,14 @@ def _plain(value: Any) -> Any:
         raise ExpressionError(f"gave {_UNKNOWN_TO_JSON[kind]}, which JSON cannot hold")
     plain = value.value()
     if isinstance(plain, dict):
-        return {_name(name): _plain(item) for name, item in plain.items()}
+        return {_name(name): _plain(item, _kind(item)) for name, item in plain.items()}
     if isinstance(plain, list):
-        return [_plain(item) for item in plain]
+        return [_plain(item, _kind(item)) for item in plain]
     return _scalar(plain)
+
+
+def _kind(value: Any) -> str:
+    return str(value.type().name())
 
 
 def _name(name: Any) -> str:

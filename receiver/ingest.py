@@ -9,17 +9,18 @@ hold nobody up.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from multiprocessing import get_context, parent_process
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from receiver import clock, logs
 from receiver.alerts import Alerts
@@ -64,16 +65,14 @@ HELPER_S = 10.0
 Word = Literal["accepted", "duplicate", "test"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a sender is told: a word, and the event's id where there is one."""
 
     word: Word
     id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Understood:
+class Understood(NamedTuple):
     """What a verified body means, and what the routes say of it."""
 
     reading: Reading
@@ -132,7 +131,7 @@ class Intake:
             check_conditions(provider.source, request)
             _check_signature_is_there(provider, request)
         except Rejected as rejected:
-            self._metrics.received.labels(provider.source.name).inc()
+            self._metrics.taking(provider.source.name).received.inc()
             raise self._refuse(provider, request, rejected) from None
 
     async def accept(self, provider: Provider, request: Request) -> Answer:
@@ -147,7 +146,7 @@ class Intake:
             StoreError: nothing was kept; the sender should try again.
         """
         source = provider.source
-        self._metrics.received.labels(source.name).inc()
+        self._metrics.taking(source.name).received.inc()
         started = clock.monotonic()
         try:
             check_conditions(source, request)
@@ -215,17 +214,19 @@ class Intake:
         source = provider.source
         reading, decision = understood.reading, decide(understood.opinions)
         event = _event(source, request, reading, origin)
+        source = provider.source
         waits = origin != ASKED and decision.destinations and reading.final
         hold = _hold(source) if waits and provider.confirms else None
         added = await self._store.add(event, decision, reading.facts, hold)
+        taking = self._metrics.taking(source.name)
         if added.created:
-            self._metrics.accepted.labels(source.name).inc()
+            taking.accepted.inc()
             self._wake(decision.destinations)
             if hold is not None:
                 self._expect(Held(added.event_id, source.name, hold.until))
             self._count_failures(understood.opinions, added)
         else:
-            self._metrics.duplicates.labels(source.name).inc()
+            taking.duplicates.inc()
             if not added.same_body:
                 await self._keep_variant(added.event_id, request, reading)
         self._log_event(event, decision, added, started)
@@ -258,6 +259,8 @@ class Intake:
     def _log_event(
         self, event: Event, decision: Decision, added: Added, started: float
     ) -> None:
+        if not self._log.is_enabled_for(logging.INFO):
+            return
         self._log.info(
             "event.received",
             id=added.event_id,
@@ -359,7 +362,10 @@ def understand(
     reading = provider.read(request, data)
     check_names(reading)
 
-    def build() -> Any:
+    def build(names: frozenset[str]) -> Any:
+        told = tellable(data, request.body)
+        if names <= {"data"}:  # as most conditions
+            return context({}, told, {}, names)
         fields = event_fields(
             reading,
             id="",
@@ -369,7 +375,7 @@ def understand(
             origin=origin,
         )
         visible = {"headers": dict(request.headers), "query": dict(request.query)}
-        return context(fields, tellable(data, request.body), visible)
+        return context(fields, told, visible, names)
 
     return Understood(reading, tuple(router.opinions(source, reading.type, build)))
 
@@ -400,12 +406,11 @@ def _hold(source: Source) -> Hold:
 
 
 def _event(source: Source, request: Request, reading: Reading, origin: str) -> Event:
-    kept = replace(
-        request,
-        headers=kept_headers(source, request.headers),
-        query=kept_query(request.query),
-    )
-    return event_of(source.name, source.provider, kept, reading, origin=origin)
+    headers = kept_headers(source, request.headers)
+    query = kept_query(request.query)
+    if headers is not request.headers or query is not request.query:
+        request = replace(request, headers=headers, query=query)
+    return event_of(source.name, source.provider, request, reading, origin=origin)
 
 
 # In the helper process: the router is made once, from routes that can be pickled.

@@ -7,6 +7,7 @@ are configured names and fixed words only, so their number is bounded.
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -37,10 +38,19 @@ _SECONDS = (
 )
 
 
+class Taking(NamedTuple):
+    """What is counted of one source's requests, for each of them."""
+
+    received: Counter
+    accepted: Counter
+    duplicates: Counter
+
+
 class Metrics:
     """All of them, in a registry of their own."""
 
     def __init__(self) -> None:
+        self._taking: dict[str, Taking] = {}
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         source = ("source",)
@@ -92,6 +102,15 @@ class Metrics:
         self.breaker_open = self._gauge(
             "breaker_open", "1 while a destination does not answer and is seldom asked."
         )
+
+    def taking(self, source: str) -> Taking:
+        """Looked up once for each source: labels are slow to find."""
+        known = self._taking.get(source)
+        if known is None:
+            counters = (self.received, self.accepted, self.duplicates)
+            known = Taking(*(counter.labels(source) for counter in counters))
+            self._taking[source] = known
+        return known
 
     def _counter(self, name: str, text: str, labels: Iterable[str]) -> Counter:
         return Counter(f"receiver_{name}", text, labels, registry=self.registry)

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Headers = Mapping[str, str]
 """Header names in lower case; a repeated header's values are joined with `, `."""
@@ -109,8 +109,7 @@ class Request:
     """The address it came from, where somebody asks for that."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """
     What a provider made of a verified body.
 
@@ -125,7 +124,7 @@ class Reading:
     state: State
     final: bool
     occurred_at: datetime | None = None
-    facts: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    facts: Mapping[str, Scalar] = {}
     result_urls: tuple[str, ...] = ()
     expires_at: datetime | None = None
 
@@ -175,7 +174,7 @@ def event_of(
     id: str = "",  # noqa: A002 (the name users see)
 ) -> Event:
     """The event that a request is, by what its provider read in it."""
-    return Event(
+    return _made(
         id=id,
         source=source,
         provider=provider,
@@ -193,6 +192,20 @@ def event_of(
         result_urls=reading.result_urls,
         expires_at=reading.expires_at,
     )
+
+
+def changed(event: Event, **fields: object) -> Event:
+    """A copy with other values in some fields, as `dataclasses.replace` makes it."""
+    known = vars(event) | fields
+    known.pop("data", None)
+    return _made(**known)
+
+
+def _made(**fields: object) -> Event:
+    """An event with all its fields: frozen, it would set one after the other, slowly."""
+    event = object.__new__(Event)
+    vars(event).update(fields)
+    return event
 
 
 Verdict = Literal["matched", "type", "when", "failed"]

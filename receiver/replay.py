@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import partial
 
 from receiver.delivery import ReadEvent
 from receiver.expressions import context_of
@@ -16,7 +17,7 @@ async def opinions_today(
 ) -> list[Opinion]:
     """What today's routes say of a stored event."""
     full = await read(event)
-    return router.opinions(full.source, full.type, lambda: context_of(full))
+    return router.opinions(full.source, full.type, partial(context_of, full))
 
 
 async def targets(

@@ -39,7 +39,8 @@ REQUEST: Mapping[str, Any] = {"headers": {"x-id": "7"}, "query": {"tag": "a"}}
 
 
 def holds(text: str, data: Any = None) -> bool:
-    return compile_condition(text).holds(context(FIELDS, data, REQUEST))
+    condition = compile_condition(text)
+    return condition.holds(context(FIELDS, data, REQUEST, condition.names))
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,14 @@ def test_what_people_write_is_understood(text: str):
     data = {"counts": {"failed": 3}, "list": [{"n": 1}, {"n": 2}], "rate": 0.25}
 
     assert holds(text, data)
+
+
+def test_a_condition_names_what_it_reads():
+    plain = compile_condition("data.counts.failed > 0")
+    two = compile_condition('event.type == "a" && request . query.tag == "b"')
+
+    assert plain.names == {"data"}
+    assert two.names == {"event.type", "request.query"}
 
 
 @pytest.mark.parametrize(
@@ -224,7 +233,7 @@ def value(text: str, data: Any = None, **texts: str) -> Any:
     names = {f"vars.{name}": one for name, one in texts.items()}
     more = {"delivery.id": "dlv_1", "delivery.attempt": 3, **names}
     return compile_value(text, frozenset(names)).of(
-        context(FIELDS, data, REQUEST, more)
+        context(FIELDS, data, REQUEST, more=more)
     )
 
 
@@ -334,7 +343,7 @@ def test_the_body_comes_back_as_it_was_but_for_nul(data: Any):
     body = json.dumps(data)
     more = {"delivery.id": "", "delivery.attempt": 1}
 
-    found = compile_value("data").of(context_of(event(body), more))
+    found = compile_value("data").of(context_of(event(body), more=more))
 
     assert found == json.loads(body.replace("\\u0000", "\ufffd"))
 

@@ -1,6 +1,5 @@
 """Routes: independent of their order, each destination once, no needless work."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.expressions import ExpressionError, context
-from receiver.routing import Router, decide
+from receiver.routing import Context, Router, decide
 from receiver.settings import Route
 
 CONDITIONS = (None, "data.n > 1", "data.n < 1", "data.missing == 1", "data.n")
@@ -32,8 +31,8 @@ def route(name: str = "r", *, to: tuple[str, ...] = ("a",), **fields: Any) -> Ro
     return Route(name=name, source=fields.pop("source", "sora2"), to=to, **fields)
 
 
-def data(value: Any = None) -> Callable[[], Any]:
-    return lambda: context(EVENT, {"n": 2} if value is None else value, {})
+def data(value: Any = None) -> Context:
+    return lambda names: context(EVENT, {"n": 2} if value is None else value, {}, names)
 
 
 @given(st.lists(routes, max_size=6), st.randoms(use_true_random=False))
@@ -69,11 +68,11 @@ def test_a_destination_is_named_once_and_only_by_routes_that_matched(
 def test_the_context_is_built_once_and_only_when_a_condition_needs_it(
     some: list[Route], event_type: str
 ):
-    built: list[int] = []
+    built: list[frozenset[str]] = []
 
-    def build() -> Any:
-        built.append(1)
-        return data()()
+    def build(names: frozenset[str]) -> Any:
+        built.append(names)
+        return data()(names)
 
     opinions = Router(some).opinions("sora2", event_type, build)
 
@@ -92,7 +91,7 @@ def test_a_condition_that_fails_is_no_match_and_says_why():
 
 
 def test_a_context_that_cannot_be_built_fails_the_conditions_only():
-    def broken() -> Any:
+    def broken(names: frozenset[str]) -> Any:
         raise ExpressionError("cannot be built")
 
     some = [route("when", when="data.n > 1"), route("plain", to=("b",))]

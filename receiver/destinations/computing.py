@@ -73,7 +73,7 @@ def compute(asked: Asked, event: Event) -> Computed:
     if not asked.expressions:
         return Computed()
     delivery = {"delivery.id": asked.delivery_id, "delivery.attempt": asked.attempt}
-    context = context_of(event, {**asked.texts, **delivery})
+    context = context_of(event, more={**asked.texts, **delivery})
     values = {
         name: _value(name, text, frozenset(asked.texts), context)
         for name, text in asked.expressions.items()

@@ -53,7 +53,7 @@ class Seen:
             request = self.request
             visible = {"headers": dict(request.headers), "query": dict(request.query)}
             data = tellable(self.data, request.body)
-            self._context = context({}, data, visible, {})
+            self._context = context({}, data, visible, more={})
         return self._context
 
 
