@@ -8,8 +8,7 @@ it.  Answers are `{"status": ..., "id": ...}` or `{"error": {"code", "message"}}
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -24,6 +23,7 @@ from receiver.providers import Provider
 from receiver.providers.senders import Senders
 from receiver.settings import Settings
 from receiver.web.clients import client_address, networks
+from receiver.web.cycle import WHOLE, whole
 
 RETRY_AFTER = (b"retry-after", b"2")
 """With a 503: our senders' own schedules are seconds long, so ours is short too."""
@@ -41,6 +41,7 @@ MAX_FIELDS = 100
 """Parameters in the query."""
 
 _JSON = (b"content-type", b"application/json")
+_JSON_LINE = b"%b: %b\r\n" % _JSON
 _ALLOW = (b"allow", b"POST")
 _ALLOW_BOTH = (b"allow", b"POST, OPTIONS")
 _CLOSE = (b"connection", b"close")
@@ -71,19 +72,14 @@ class Hooks:
         if scope["method"] != "POST":
             await _answer_method(provider, scope, send)
             return
-        held = _Held()
+        coming = _Coming()
         try:
-            headers, query = _headers(scope), _query(scope)
-            client = self._client(provider, scope, headers)
-
-            def as_far(body: bytes) -> Request:
-                return Request(headers, query, body, clock.now(), client)
-
-            length = headers.get("content-length", "")
-            body = await self._body(provider, length, as_far, receive, held)
+            coming.headers, coming.query = _headers(scope), _query(scope)
+            coming.client = self._client(provider, scope, coming.headers)
+            body = await self._body(provider, coming, receive)
             if body is None:
                 return  # the client went away
-            answer = await self._intake.accept(provider, as_far(body))
+            answer = await self._intake.accept(provider, coming.request(body))
         except Rejected as rejected:
             close = (_CLOSE,) if rejected.code == "body_too_large" else ()
             await _error(send, rejected.status, rejected.code, rejected.message, *close)
@@ -93,22 +89,20 @@ class Hooks:
             message = "it could not be stored; send it again"
             await _error(send, 503, "not_stored", message, RETRY_AFTER)
         else:
-            await _answer(send, 200, _body_of(answer, provider))
+            text = _body_of(answer, provider)
+            if WHOLE in scope.get("extensions", ()):
+                headers = b"%bcontent-length: %d\r\n" % (_JSON_LINE, len(text))
+                await send(whole(200, headers, text))
+            else:
+                await _answer(send, 200, text)
         finally:
-            self._waiting_bytes -= held.counted
+            self._waiting_bytes -= coming.counted
 
     async def _body(
-        self,
-        provider: Provider,
-        length: str,
-        as_far: Callable[[bytes], Request],
-        receive: Receive,
-        held: "_Held",
+        self, provider: Provider, coming: "_Coming", receive: Receive
     ) -> bytes | None:
         """
-        The whole body, counted in `held` once it is large; None if the client left.
-
-        `as_far` makes the request of as much of the body as is there.
+        The whole body, counted once it is large; None if the client left.
 
         Raises:
             Rejected: it is too large, there is no room for it now, or its beginning
@@ -116,6 +110,7 @@ class Hooks:
         """
         if self.stopping:
             raise Rejected(503, "stopping", "the receiver is stopping; send it again")
+        length = coming.headers.get("content-length", "")
         if length.isdecimal() and int(length) > self._max_body:
             raise await self._too_large(receive)
         parts: list[bytes] = []
@@ -125,16 +120,16 @@ class Hooks:
                 return None
             part: bytes = message.get("body", b"")
             parts.append(part)
-            held.bytes += len(part)
-            if held.bytes > self._max_body:
+            coming.size += len(part)
+            if coming.size > self._max_body:
                 parts.clear()
                 more = message.get("more_body", False)
                 raise await self._too_large(receive, more=more)
-            if held.bytes > UNCOUNTED_BYTES:
-                if not held.counted:
-                    beginning = as_far(b"".join(parts))
+            if coming.size > UNCOUNTED_BYTES:
+                if not coming.counted:
+                    beginning = coming.request(b"".join(parts))
                     self._intake.check_beginning(provider, beginning)
-                self._count(held)
+                self._count(coming)
             if not message.get("more_body", False):
                 return part if len(parts) == 1 else b"".join(parts)
 
@@ -147,15 +142,15 @@ class Hooks:
         peer = scope["client"][0] if scope.get("client") else ""
         return client_address(peer, headers.get("x-forwarded-for", ""), self._proxies)
 
-    def _count(self, held: "_Held") -> None:
+    def _count(self, coming: "_Coming") -> None:
         """
         A body that has become large needs room.
 
         Raises:
             Rejected: there is none now.
         """
-        self._waiting_bytes += held.bytes - held.counted
-        held.counted = held.bytes
+        self._waiting_bytes += coming.size - coming.counted
+        coming.counted = coming.size
         if self._waiting_bytes > self._max_waiting:
             raise Rejected(503, "busy", "too much is being received; send it again")
 
@@ -173,12 +168,20 @@ class Hooks:
         return Rejected(413, "body_too_large", f"the body is larger than {limit} bytes")
 
 
-@dataclass(slots=True)
-class _Held:
-    """How many bytes of one request are in memory, and count as waiting."""
+class _Coming:
+    """A request whose body is being read: how much is in memory, and counts as waiting."""
 
-    bytes: int = 0
-    counted: int = 0
+    __slots__ = ("client", "counted", "headers", "query", "size")
+
+    def __init__(self) -> None:
+        self.headers: Mapping[str, str] = {}
+        self.query: Mapping[str, str] = {}
+        self.client = ""
+        self.size = self.counted = 0
+
+    def request(self, body: bytes) -> Request:
+        """With as much of the body as is there."""
+        return Request(self.headers, self.query, body, clock.now(), self.client)
 
 
 def _headers(scope: Scope) -> Mapping[str, str]:

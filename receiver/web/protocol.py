@@ -15,11 +15,13 @@ owed for an earlier request on the connection comes first, and then nothing else
 import asyncio
 from collections import deque
 from typing import Any, ClassVar, cast
+from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from receiver.web.cycle import EXTENSIONS, Cycle
 from receiver.web.limits import connection_limit
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -64,6 +66,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _loose_bytes = 0  # read since the parser last told us of anything
     _progress = False
     _deaf = False  # whatever else is sent is not looked at
+    _idle_since: float | None = None  # when the last answer was given, until more comes
+    _idle_timer: asyncio.TimerHandle | None = None
     _repeating = False  # the parser is being told headers that we know
 
     # -- the connection
@@ -83,6 +87,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self._stop_waiting_for_reader()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         self.pipeline.clear()
         self.silent.pop(self, None)
         super().connection_lost(exc)
@@ -121,7 +127,27 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
-        self._close()
+        self._idle_timer = None
+        if self._idle_since is None:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(
+                left, self.timeout_keep_alive_handler
+            )
+        elif not self.transport.is_closing():
+            self._close()
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since = None
+
+    def _set_keepalive(self) -> None:
+        """One timer looks now and then: one for each request would cost too much."""
+        self._idle_since = self.loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     # -- what is read
 
@@ -206,7 +232,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._moved = True
         self._heard()
         self._header_bytes = self._loose_bytes = 0
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_url(self, url: bytes) -> None:
         if self._repeating:
@@ -231,10 +259,53 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._repeating:
             self._repeating = False
             return
-        super().on_headers_complete()
+        existing = cast("Any", self.cycle)  # None before the first request
+        self.cycle = cycle = self._make_cycle()
+        app = cast("Any", self.app)
+        if existing is None or existing.response_complete:
+            self._start_asgi_task(cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, app))
         self._stage = _BODY
         self._moved = self._progress = True
         self._header_bytes = self._loose_bytes = 0
+
+    def _make_cycle(self) -> Cycle:
+        parser = self.parser
+        version = parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "method": parser.get_method().decode("ascii"),
+            "scheme": self.scheme or "http",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+            "root_path": "",
+            "headers": self.headers,
+            "client": self.client,
+            "server": self.server,
+            "extensions": EXTENSIONS,
+            "state": {},
+        }
+        self.scope = scope
+        return Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
 
     def on_body(self, body: bytes) -> None:
         self._progress = True
@@ -254,19 +325,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._moved = self._progress = True
         cycle = self.cycle
         if cycle.response_complete:  # it was answered early: this is when it is idle
-            self._unset_keepalive_if_required()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            self._set_keepalive()
             return
         cycle.more_body = False
         cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         last = not self.pipeline
-        super().on_response_complete()
+        self.server_state.total_requests += 1
         if self.transport.is_closing() or (self._deaf and last):
             self._close()
+            return
+        self.flow.resume_reading()
+        if last:
+            self._set_keepalive()
+        else:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
