@@ -5,14 +5,19 @@ JSON where a machine reads, colours on a terminal.  Fields that are declared sec
 here are stars wherever they appear.
 """
 
+import asyncio
+import atexit
 import json
 import logging
 import sys
+import threading
 from contextlib import suppress
-from typing import Any, Literal, TextIO, cast
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from receiver import clock
 
 MASKED = frozenset(
     {"authorization", "cookie", "password", "secret", "secrets", "smtp", "token"}
@@ -30,12 +35,12 @@ def configure(level: Level = "info", style: Format = "auto") -> None:
     """Send all logging, our own and the libraries', to standard error."""
     console = style == "console" or (style == "auto" and sys.stderr.isatty())
     numeric = logging.getLevelNamesMapping()[level.upper()]
+    lines = _Lines(_Patient(sys.stderr))
+    atexit.register(lines.flush)
     structlog.configure(
         processors=[*_shared(), *(_console() if console else _json())],
         wrapper_class=structlog.make_filtering_bound_logger(numeric),
-        logger_factory=structlog.WriteLoggerFactory(
-            cast("TextIO", _Patient(sys.stderr))
-        ),
+        logger_factory=lambda: lines,
         cache_logger_on_first_use=False,
     )
     logging.basicConfig(
@@ -63,15 +68,57 @@ class _Patient:
             self._stream.flush()
 
 
+class _Lines:
+    """
+    Writes lines.  Those that tell of no trouble wait for the end of the event loop's
+    turn and are written together; all others go out at once, after those that wait.
+    """
+
+    def __init__(self, stream: _Patient) -> None:
+        self._stream = stream
+        self._waiting: list[str] = []
+        self._lock = threading.Lock()
+
+    def info(self, line: str) -> None:
+        with self._lock:
+            self._waiting.append(line)
+            first = len(self._waiting) == 1
+        if first:
+            try:
+                asyncio.get_running_loop().call_soon(self.flush)
+            except RuntimeError:  # there is none: nobody comes back to it later
+                self.flush()
+
+    def warning(self, line: str) -> None:
+        with self._lock:
+            self._waiting.append(line)
+        self.flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            lines, self._waiting = self._waiting, []
+            if lines:
+                self._stream.write("\n".join(lines) + "\n")
+                self._stream.flush()
+
+    debug = info
+    error = critical = warning
+
+
 def get() -> FilteringBoundLogger:
-    logger: FilteringBoundLogger = structlog.get_logger()
+    """
+    A logger by the configuration of this moment; it costs next to nothing where its
+    level is not wanted, so who logs often gets it once.
+    """
+    logger: FilteringBoundLogger = structlog.get_logger().bind()
     return logger
 
 
 def mask(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
     """Replace what is declared secret."""
-    for name in MASKED.intersection(fields):
-        fields[name] = "***"
+    if not MASKED.isdisjoint(fields):
+        for name in MASKED.intersection(fields):
+            fields[name] = "***"
     return fields
 
 
@@ -83,13 +130,15 @@ def tame(_: WrappedLogger, __: str, fields: EventDict) -> EventDict:
     return fields
 
 
+def stamp(_: WrappedLogger, level: str, fields: EventDict) -> EventDict:
+    """Say how bad it is, and when it was."""
+    fields["level"] = level
+    fields["timestamp"] = clock.now().isoformat().removesuffix("+00:00") + "Z"
+    return fields
+
+
 def _shared() -> list[Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        mask,
-    ]
+    return [stamp, mask]
 
 
 def _console() -> list[Processor]:
