@@ -17,6 +17,7 @@ from receiver.errors import NotFound
 Kind = Literal["evt", "dlv", "rpl", "rej", "sub"]
 
 _EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _NODE_BITS = 9
 _COUNT_BITS = 12
 _SHIFT = _NODE_BITS + _COUNT_BITS
@@ -59,7 +60,7 @@ class IdSource:
 
 def floor(moment: datetime) -> int:
     """The smallest id that could have been made at `moment`."""
-    milliseconds: int = (moment - _EPOCH) // timedelta(milliseconds=1)
+    milliseconds: int = (moment - _EPOCH) // _MILLISECOND
     return min(max(milliseconds, 0) << _SHIFT, LARGEST)
 
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from receiver.clock import iso
@@ -44,7 +44,7 @@ _PLACEHOLDER = re.compile(r"(\{[a-z0-9_.-]+\})")
 _DIGITS = re.compile(r"[0-9]{1,16}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)  # compared by identity, as keys of what is made ready
 class Scheme:
     """
     One way of signing.
@@ -68,14 +68,14 @@ class Scheme:
     timestamp_prefix: str = ""
     timestamp_format: TimeFormat = "unix"
 
-    @property
+    @cached_property
     def covers(self) -> frozenset[Signed]:
         """What cannot be changed without changing the signature."""
         names = {"{body}": "body", "{sha256}": "body"}
         names |= {"{timestamp}": "timestamp", "{id}": "id"}
         return frozenset(names[p] for p in _parts(self.signed) if p in names)  # type: ignore[misc]  # pyright: ignore[reportReturnType]
 
-    @property
+    @cached_property
     def headers(self) -> frozenset[str]:
         """The headers that have to be there."""
         wanted = {self.header}
@@ -86,6 +86,16 @@ class Scheme:
         prefix = "{header."
         named = (p for p in _parts(self.signed) if p.startswith(prefix))
         return frozenset(wanted | {p[len(prefix) : -1] for p in named})
+
+    @cached_property
+    def signs_id(self) -> bool:
+        """Whether an id is signed."""
+        return "{id}" in self.signed
+
+    @cached_property
+    def other_headers(self) -> frozenset[str]:
+        """The headers that have to be there, but for the one with the id."""
+        return self.headers - {self.id_header}
 
 
 # -- keys
@@ -164,12 +174,12 @@ def check(
     if "{timestamp}" in scheme.signed and timestamp_text(scheme, request) is None:
         message = f"{scheme.timestamp_header} has no timestamp"
         raise Rejected(401, "timestamp_missing", message)
-    absent = scheme.headers - {scheme.id_header} - request.headers.keys()
-    if absent:
-        message = f"{', '.join(sorted(absent))} is not there, which is signed"
+    if not scheme.other_headers.issubset(request.headers):
+        absent = sorted(scheme.other_headers - request.headers.keys())
+        message = f"{', '.join(absent)} is not there, which is signed"
         raise Rejected(401, "header_missing", message)
     ids = known_ids(scheme, request, ids)
-    if "{id}" in scheme.signed and not ids:
+    if scheme.signs_id and not ids:
         where = scheme.id_header or "the body"
         raise Rejected(401, "id_missing", f"{where} has no id, which is signed")
     fits = False
@@ -187,7 +197,11 @@ def given_signatures(scheme: Scheme, headers: Headers) -> list[str]:
     value = headers.get(scheme.header)
     if value is None:
         return []
-    items = value.split(scheme.separator) if scheme.separator else [value]
+    if not scheme.separator:
+        item = value.strip()
+        there = item.startswith(scheme.prefix)
+        return [item[len(scheme.prefix) :].strip()] if there else []
+    items = value.split(scheme.separator)
     found = [item.strip() for item in items[:MOST_ITEMS]]
     prefix = scheme.prefix
     return [item[len(prefix) :].strip() for item in found if item.startswith(prefix)]
@@ -247,7 +261,15 @@ def signature(algorithm: Algorithm, key: bytes, message: bytes) -> bytes:
     """
     if algorithm == "ed25519":
         return bytes(_ed25519().Ed25519PrivateKey.from_private_bytes(key).sign(message))
-    return hmac.digest(key, message, algorithm)
+    made = _prepared(algorithm, key).copy()
+    made.update(message)
+    return made.digest()
+
+
+@lru_cache(maxsize=256)
+def _prepared(algorithm: Algorithm, key: bytes) -> hmac.HMAC:
+    """To be copied: a key is made ready once, not for each message."""
+    return hmac.new(key, digestmod=algorithm)
 
 
 def encoded(encoding: Encoding, signature_bytes: bytes) -> str:
@@ -312,12 +334,13 @@ def sign(
 def _fits(scheme: Scheme, message: bytes, key: bytes, given: list[str]) -> bool:
     if scheme.algorithm == "ed25519":
         return _ed25519_fits(scheme, message, key, given)
-    expected = encoded(scheme.encoding, signature(scheme.algorithm, key, message))
+    made = signature(scheme.algorithm, key, message)
+    expected = encoded(scheme.encoding, made).encode()
     fits = False
     for text in given:
         same_case = text.lower() if scheme.encoding == "hex" else text
         raw = same_case.encode("utf-8", "surrogateescape")
-        fits |= hmac.compare_digest(raw, expected.encode())
+        fits |= hmac.compare_digest(raw, expected)
     return fits
 
 

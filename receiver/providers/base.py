@@ -8,6 +8,7 @@ neither clocks nor disk.
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -62,7 +63,7 @@ class Provider:
         covered = [scheme.covers for scheme in self.schemes]
         return frozenset.intersection(*covered) if covered else frozenset()
 
-    @property
+    @cached_property
     def signature_headers(self) -> frozenset[str]:
         """Headers that carry signatures; masked wherever headers are shown."""
         return frozenset(scheme.header for scheme in self.schemes)

@@ -17,7 +17,9 @@ NEVER_KEPT = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 def kept_headers(source: Source, headers: Mapping[str, str]) -> Mapping[str, str]:
     """The headers, credentials replaced by stars."""
-    never = NEVER_KEPT | {name.lower() for name in source.require_headers}
+    never = NEVER_KEPT
+    if source.require_headers:
+        never |= {name.lower() for name in source.require_headers}
     if never.isdisjoint(headers):
         return headers
     return {name: "***" if name in never else v for name, v in headers.items()}

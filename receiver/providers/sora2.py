@@ -88,8 +88,9 @@ class Sora2(Provider):
 
     def is_test_ping(self, request: Request) -> bool:
         """Operators test an endpoint with an unsigned `{"event":"test"}`."""
-        signed = not self.signature_headers.isdisjoint(request.headers)
-        if signed or len(request.body) > 64:
+        if len(request.body) > 64:
+            return False
+        if not self.signature_headers.isdisjoint(request.headers):
             return False
         try:
             return bool(json.loads(request.body) == {"event": "test"})

@@ -6,6 +6,9 @@ from typing import Any
 
 from receiver.models import Scalar
 
+LARGEST = 2**53
+"""From here on a whole number may not be kept exactly by a reader of JSON."""
+
 _HALVES = re.compile("[\\ud800-\\udfff]")
 
 
@@ -31,17 +34,22 @@ def whole(text: str) -> str:
 
 def count(value: Any) -> int | None:
     """A whole number that any JSON reader keeps exactly, or None."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and abs(value) < 2**53 else None
+    return value if type(value) is int and -LARGEST < value < LARGEST else None
 
 
 def counts(values: Mapping[str, Any]) -> dict[str, Scalar]:
     """Those that are counts; anything else a field may hold is not a fact."""
-    return {name: v for name, v in values.items() if count(v) is not None}
+    return {
+        name: value
+        for name, value in values.items()
+        if type(value) is int and -LARGEST < value < LARGEST
+    }
 
 
 def links(values: Any) -> tuple[str, ...]:
     """The web addresses in a list, in order, each once; also when there is just one."""
+    if not values:
+        return ()
     listed: Iterable[Any] = values if isinstance(values, list) else [values]
     found = (v for v in listed if isinstance(v, str))
     return tuple(

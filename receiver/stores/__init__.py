@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from receiver.errors import Conflict, StoreUnusable
 from receiver.models import (
@@ -40,8 +40,7 @@ from receiver.stores.pruning import Measures, Prunes
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(NamedTuple):
     """What `Store.add` did: `event_id` is the original's when it was there already."""
 
     event_id: str

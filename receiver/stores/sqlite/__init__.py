@@ -174,13 +174,18 @@ class SqliteStore(DecidingStore, SqlitePruner):
         hold: Hold | None = None,
     ) -> Added:
         self._guard.check_room()
-        await self._know_names(event.source, event.provider, event.type)
-        if decision not in self._names.decision_numbers:
-            await self._know_names(*decision.destinations)
-            await self._write(add_decisions, decision)
-            await self._known()
+        numbers = self._names.numbers
+        if not (
+            event.type in numbers
+            and event.source in numbers
+            and event.provider in numbers
+        ):
+            await self._know_names(event.source, event.provider, event.type)
+        decided = self._names.decision_numbers.get(decision)
+        if decided is None:
+            decided = await self._know_decision(decision)
         packed = await beside(len(event.body), pack, event.body)
-        item = self._new_event(event, decision, facts, packed, hold)
+        item = self._new_event(event, decision, decided, facts, packed, hold)
 
         def then(added: Added) -> None:
             if added.created:
@@ -195,13 +200,14 @@ class SqliteStore(DecidingStore, SqlitePruner):
                         self._hand_over.look(row[2])
 
         size = len(event.body) + 1
-        added: Added = await self._write(writes.add_events, item, size, then)
+        added: Added = await self._group.submit(writes.add_events, item, size, then)
         return added
 
     def _new_event(
         self,
         event: Event,
         decision: Decision,
+        decided: int,
         facts: Mapping[str, Scalar],
         packed: Packed,
         hold: Hold | None,
@@ -218,7 +224,7 @@ class SqliteStore(DecidingStore, SqlitePruner):
             numbers[event.type],
             STATE_NUMBERS[event.state],
             event.final,
-            self._names.decision_numbers[decision],
+            decided,
             fan_out,
             to_ms(event.occurred_at) if event.occurred_at else None,
             received_at,
@@ -226,7 +232,7 @@ class SqliteStore(DecidingStore, SqlitePruner):
             event.key,
             event.origin,
             to_json(facts),
-            to_json(event.query),
+            to_json(event.query) if event.query else "{}",
             headers_to_text(event.headers),
             len(event.body),
             packed.codec,
@@ -500,6 +506,12 @@ class SqliteStore(DecidingStore, SqlitePruner):
         if unknown:
             await asyncio.gather(*(self._write(add_names, name) for name in unknown))
             await self._known()
+
+    async def _know_decision(self, decision: Decision) -> int:
+        await self._know_names(*decision.destinations)
+        await self._write(add_decisions, decision)
+        await self._known()
+        return self._names.decision_numbers[decision]
 
 
 def _open_to_write(path: Path) -> sqlite3.Connection:

@@ -6,9 +6,9 @@ as it is, everybody in its commit waits for the disk; compressed it is a tenth.
 """
 
 import zlib
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import blake2b
+from typing import NamedTuple
 
 from receiver.clock import from_ms
 from receiver.offload import LARGE_BYTES
@@ -22,8 +22,7 @@ FAST = 1
 """zlib's level: most of the saving for a fraction of the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(NamedTuple):
     """A body as it is written, and the hash of what it was."""
 
     codec: int

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -20,6 +19,7 @@ from receiver.models import (
     State,
     Status,
     Trigger,
+    changed,
 )
 from receiver.stores import StoredEvent
 from receiver.stores.sqlite.bodies import pruned_at, unpack
@@ -186,7 +186,7 @@ def moment(ms: int | None) -> datetime | None:
 
 def in_milliseconds(event: Event, event_id: str) -> Event:
     """A new event with its id and with its times as a later reading gives them."""
-    return replace(
+    return changed(
         event,
         id=event_id,
         received_at=from_ms(to_ms(event.received_at)),

@@ -34,8 +34,7 @@ _INSERT_DELIVERY = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """
     An event about to be added: its row, its key, and its deliveries as (id, event,
     destination, due, line).
