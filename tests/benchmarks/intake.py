@@ -43,11 +43,25 @@ uvicorn.run(app, port=int(sys.argv[1]), access_log=False, log_level="error")
 
 @dataclass(frozen=True)
 class Measured:
-    """Requests per second, and the answer's time in milliseconds."""
+    """Requests per second, the answer's time, and the server's CPU time for each."""
 
     per_second: float
     p50_ms: float
     p99_ms: float
+    cpu_us: float
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that takes connections."""
+
+    pid: int
+    port: int
+
+    def cpu_s(self) -> float:
+        """User and system time so far, of all its threads."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def request(number: int) -> bytes:
@@ -106,34 +120,37 @@ class Client(asyncio.Protocol):
         self._transport.write(self._requests.pop())  # type: ignore[attr-defined]
 
 
-async def load(port: int, requests: list[bytes], connections: int) -> Measured:
+async def load(server: Server, requests: list[bytes], connections: int) -> Measured:
     """Closed loop: every connection waits for its answer before it sends again."""
     times: list[float] = []
     loop = asyncio.get_running_loop()
+    cpu_s = server.cpu_s()
     count, started = len(requests), time.perf_counter()
     clients = [
         (
             await loop.create_connection(
-                lambda: Client(requests, times), "127.0.0.1", port
+                lambda: Client(requests, times), "127.0.0.1", server.port
             )
         )[1]
         for _ in range(connections)
     ]
     await asyncio.gather(*(client.done for client in clients))
     elapsed = time.perf_counter() - started
+    cpu_us = (server.cpu_s() - cpu_s) * 1e6 / count
     cuts = statistics.quantiles(times, n=100)
-    return Measured(count / elapsed, cuts[49] * 1000, cuts[98] * 1000)
+    return Measured(count / elapsed, cuts[49] * 1000, cuts[98] * 1000, cpu_us)
 
 
 @contextlib.asynccontextmanager
-async def bare(pin: Callable[[], None]) -> AsyncIterator[int]:
+async def bare(pin: Callable[[], None]) -> AsyncIterator[Server]:
     port = free_port()
-    async with running([sys.executable, "-c", BARE, str(port)], port, pin, Path()):
-        yield port
+    arguments = [sys.executable, "-c", BARE, str(port)]
+    async with running(arguments, port, pin, Path()) as server:
+        yield server
 
 
 @contextlib.asynccontextmanager
-async def ours(pin: Callable[[], None], log_level: str) -> AsyncIterator[int]:
+async def ours(pin: Callable[[], None], log_level: str) -> AsyncIterator[Server]:
     """The real server, its three destinations paused: what is measured is the intake."""
     port = free_port()
     destinations = dict.fromkeys("abc", 'type = "http"\nurl = "http://127.0.0.1:9/"')
@@ -154,15 +171,15 @@ async def ours(pin: Callable[[], None], log_level: str) -> AsyncIterator[int]:
         )
         async with running(
             [sys.executable, "-m", "receiver", "serve"], port, pin, folder
-        ):
+        ) as found:
             await _pause(folder)
-            yield port
+            yield found
 
 
 @contextlib.asynccontextmanager
 async def running(
     arguments: list[str], port: int, pin: Callable[[], None], folder: Path
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Server]:
     """A server process on its own core, its log in a file, once it takes connections."""
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
@@ -179,7 +196,7 @@ async def running(
                     writer.close()
                     break
                 await asyncio.sleep(0.05)
-            yield
+            yield Server(process.pid, port)
         finally:
             process.terminate()
             await process.wait()
@@ -215,11 +232,11 @@ async def run(rounds: int, count: int, connections: int) -> None:
         for name, measurements in found.items():
             requests = [request(next(numbers)) for _ in range(count)]
             if name == "bare":
-                async with bare(pin) as port:
-                    measured = await load(port, requests, connections)
+                async with bare(pin) as server:
+                    measured = await load(server, requests, connections)
             else:
-                async with ours(pin, name.split()[-1]) as port:
-                    measured = await load(port, requests, connections)
+                async with ours(pin, name.split()[-1]) as server:
+                    measured = await load(server, requests, connections)
             measurements.append(measured)
             sys.stderr.write(f"\rround {number + 1} of {rounds}: {name:<20}")
     sys.stderr.write("\n")
@@ -229,12 +246,18 @@ async def run(rounds: int, count: int, connections: int) -> None:
 def show(found: dict[str, list[Measured]], connections: int) -> None:
     base = statistics.median(m.per_second for m in found["bare"])
     print(f"{connections} connections, medians of {len(found['bare'])} rounds")
-    print(f"{'':<16}{'per second':>12}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}")
+    print(
+        f"{'':<16}{'per second':>12}{'ratio':>8}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>9}"
+    )
     for name, several in found.items():
         rate = statistics.median(m.per_second for m in several)
         p50 = statistics.median(m.p50_ms for m in several)
         p99 = statistics.median(m.p99_ms for m in several)
-        print(f"{name:<16}{rate:>12,.0f}{rate / base:>8.2f}{p50:>9.1f}{p99:>9.1f}")
+        cpu = statistics.median(m.cpu_us for m in several)
+        print(
+            f"{name:<16}{rate:>12,.0f}{rate / base:>8.2f}"
+            f"{p50:>9.1f}{p99:>9.1f}{cpu:>9.0f}"
+        )
 
 
 def main() -> None:
