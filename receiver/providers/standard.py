@@ -98,9 +98,8 @@ class Standard(Mapped):
         if not (self.status_api and reading.final):
             return reading
         # It ends once.  What the API says of it has no id of a webhook, and this key.
-        return replace(
-            reading, key=f"{reading.subject.translate(_APART)}:{reading.type}"
-        )
+        key = f"{reading.subject.translate(_APART)}:{reading.type}"
+        return reading._replace(key=key)
 
     def unfit(self, secret: str) -> str:
         form = _form(secret)
