@@ -114,6 +114,7 @@ class Retention:
                 return found
         if wanted.events is not None:
             found = found.and_then(await self._forget_subjects(wanted.events))
+            await self._forget_joins(wanted.events)
         while to_bytes is not None:
             if (await self._store.extent()).used_bytes <= to_bytes:
                 return replace(found, done=True)
@@ -195,6 +196,14 @@ class Retention:
             if went == STEP:
                 await asyncio.sleep(rest_s(clock.monotonic() - started, alone=False))
         return found
+
+    async def _forget_joins(self, before: datetime) -> None:
+        """And joins that began as long ago, once they have ended."""
+        went = STEP
+        while went == STEP:
+            started = clock.monotonic()
+            went = await self._store.prune_joins(before, STEP)
+            await asyncio.sleep(rest_s(clock.monotonic() - started, alone=False))
 
     async def _look_at_held(self) -> Pruned:
         found = Pruned()

@@ -18,6 +18,7 @@ from receiver.retention import Retention, cutoffs, rest_s, to_give_back
 from receiver.settings import Server, Settings, StoreSettings
 from receiver.settings.fields import ByteSize, byte_size
 from receiver.stores import DeliveryFilter, EventFilter, Store, open_store
+from receiver.stores.joining import JoinChange, Joined, JoinState
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.web.api import control_app
 from tests.stores.making import event
@@ -216,6 +217,20 @@ async def test_a_subject_goes_when_nothing_was_heard_of_it_for_as_long(store: St
     found = await Retention(StoreSettings(), store, Metrics()).keep_to_settings()
 
     assert (found.subjects, found.events) == (1, 1)
+
+
+async def test_a_join_that_ended_goes_when_it_began_as_long_ago(store: Store):
+    now = clock.now()
+    for key, days in (("old", 91), ("young", 89)):
+        begun = now - days * DAY
+        ended = Joined("film", key, begun, begun, JoinState.COMPLETED, None, ())
+        await store.advance("f", None, [JoinChange(ended, ())])
+    await aged(store, 91)
+
+    await Retention(StoreSettings(), store, Metrics()).keep_to_settings()
+
+    found = await store.joins([("film", "old"), ("film", "young")])
+    assert list(found) == [("film", "young")]
 
 
 async def test_new_settings_are_used_at_once(store: Store):

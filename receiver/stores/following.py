@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from receiver.models import Scalar, State
-from receiver.stores.joining import JoinChange, JoiningReader
+from receiver.stores.joining import JoinChange, JoiningReader, JoiningStore
 from receiver.subjects import (
     CreditsBy,
     CreditsLine,
@@ -123,7 +123,7 @@ class FollowingReader(JoiningReader, Protocol):
         ...
 
 
-class FollowingStore(Protocol):
+class FollowingStore(JoiningStore, Protocol):
     """Keeps what was made of events."""
 
     async def advance(

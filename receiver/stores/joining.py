@@ -61,3 +61,14 @@ class JoiningReader(Protocol):
     async def overdue_joins(self, now: datetime, limit: int) -> Sequence[Joined]:
         """Open joins whose time is up, the longest overdue first."""
         ...
+
+
+class JoiningStore(Protocol):
+    """Forgets what is old."""
+
+    async def prune_joins(self, before: datetime, limit: int) -> int:
+        """
+        Forget ended joins that began before this, and their parts, among so many of the
+        oldest; returns how many it was.  The events that told of them are not touched.
+        """
+        ...

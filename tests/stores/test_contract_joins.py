@@ -111,3 +111,26 @@ async def test_a_join_that_cannot_be_kept_moves_no_cursor(store: Store):
 
     assert await store.cursor("f") is None
     assert await store.joins([NAME]) == {}
+
+
+async def test_old_joins_that_have_ended_are_forgotten_with_their_parts(store: Store):
+    first, second = await part(store, "a"), await part(store, "b")
+    ended = replace(BEGUN, state=JoinState.COMPLETED)
+    await keep(store, replace(ended, key="old"), first, second)
+    await keep(store, replace(BEGUN, key="old, open"), first)
+    await keep(store, replace(ended, key="old, too", state=JoinState.FAILED))
+    young = replace(ended, key="young", begun_at=NOW + seconds(1))
+    await keep(store, young, second)
+
+    pruned = [await store.prune_joins(NOW + seconds(1), limit) for limit in (1, 9, 9)]
+
+    assert pruned == [1, 1, 0]
+    names = [("film", key) for key in ("old", "old, open", "old, too", "young")]
+    found = await store.joins(names)
+    assert {key: len(one.parts) for (_, key), one in found.items()} == {
+        "old, open": 1,
+        "young": 1,
+    }
+    begun_anew = replace(BEGUN, key="old")
+    await keep(store, begun_anew)
+    assert (await store.joins([("film", "old")]))["film", "old"].parts == []

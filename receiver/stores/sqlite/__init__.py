@@ -41,6 +41,7 @@ from receiver.stores.sqlite import (
     extent,
     following,
     forward,
+    joins,
     lines,
     reads,
     replays,
@@ -479,6 +480,10 @@ class SqliteStore(DecidingStore, SqlitePruner):
     async def prune_subjects(self, before: datetime, limit: int) -> int:
         item = (ids.floor(before), to_ms(before), limit)
         pruned: int = await self._write(subjects.prune, item)
+        return pruned
+
+    async def prune_joins(self, before: datetime, limit: int) -> int:
+        pruned: int = await self._write(joins.prune, (limit, to_ms(before)))
         return pruned
 
     # -- looking

@@ -74,6 +74,23 @@ def keep(connection: sqlite3.Connection, rows: Sequence[Prepared]) -> None:
     )
 
 
+def prune(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int]]
+) -> Sequence[int]:
+    """Items are (how many to look at, begun before)."""
+    results: list[int] = []
+    for item in items:
+        old = connection.execute(
+            "SELECT id FROM (SELECT id, begun_at, state FROM joins ORDER BY id LIMIT ?)"
+            " WHERE begun_at < ? AND state <> 0",
+            item,
+        ).fetchall()
+        connection.executemany("DELETE FROM join_parts WHERE join_id = ?", old)
+        connection.executemany("DELETE FROM joins WHERE id = ?", old)
+        results.append(len(old))
+    return results
+
+
 async def joins(
     db: aiosqlite.Connection, sources: Mapping[int, str], names: Sequence[JoinName]
 ) -> dict[JoinName, Joined]:
