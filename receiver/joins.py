@@ -116,7 +116,7 @@ class Joins:
         full = await self._event(event.id)
         if not compile_condition(join.when).holds(context_of(full)):
             return None
-        context = context_of(full, {})
+        context = context_of(full, more={})
         return _text(compile_value(join.key).of(context)), _expected(join, context)
 
     async def _change(
