@@ -6,8 +6,8 @@ How long things are kept: what is old goes, a little at a time, beside everythin
     every ten minutes: what was old before, but had to wait for a destination
     after much has gone: free pages are given back to the file system
 
-One step is fifty events in one transaction.  Where others write, too, most of the time
-is theirs; where nobody does there is no pause.
+One step is fifty events in one transaction.  Where others write, too, no more is removed
+than they write, and most of the time is theirs; where nobody does there is no pause.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ HELD_STEPS = 10
 REST = 4.0
 """How many times as long as a step took others have the store to themselves."""
 LEAST_REST_S = 0.01
+LONGEST_REST_S = 0.5
 
 GIVE_BACK_OVER = 0.25
 GIVE_BACK_TO = 0.10
@@ -52,9 +53,15 @@ def cutoffs(settings: StoreSettings, now: datetime) -> Cutoffs:
     )
 
 
-def rest_s(step_s: float, *, alone: bool) -> float:
-    """How long to wait after a step that took so long."""
-    return 0.0 if alone else max(LEAST_REST_S, step_s * REST)
+def rest_s(step: Pruned, took_s: float, since_s: float) -> float:
+    """
+    How long to wait after a step that took so long, where the one before ended so long
+    ago: until others have changed as much as it did, at the pace they had.
+    """
+    if step.others <= 0:
+        return 0.0
+    fair = step.changed * since_s / step.others
+    return min(max(fair, took_s * REST, LEAST_REST_S), LONGEST_REST_S)
 
 
 def to_give_back(extent: Extent) -> int:
@@ -72,7 +79,7 @@ class Retention:
         self._settings = settings
         self._store = store
         self._metrics = metrics
-        self._held_at = clock.monotonic()
+        self._held_at = self._stepped_at = clock.monotonic()
         self._warned_at = float("-inf")
         self._task: asyncio.Task[None] | None = None
 
@@ -136,7 +143,7 @@ class Retention:
                 return False
             before = clock.monotonic()
             left = await self._store.give_back(PAGES)
-            await asyncio.sleep(rest_s(clock.monotonic() - before, alone=False))
+            await asyncio.sleep((clock.monotonic() - before) * REST)
             free = (await self._store.extent()).free_bytes
         return True
 
@@ -176,12 +183,13 @@ class Retention:
                 logs.get().exception("retention.fault")
 
     async def _step(self, wanted: Cutoffs) -> Pruned:
-        before = clock.monotonic()
+        began = clock.monotonic()
         found = await self._store.prune(wanted, limit=STEP, now=clock.now())
         self._count(found)
+        ended = clock.monotonic()
         if not found.done:
-            took = clock.monotonic() - before
-            await asyncio.sleep(rest_s(took, alone=found.alone))
+            since_s, self._stepped_at = began - self._stepped_at, ended
+            await asyncio.sleep(rest_s(found, ended - began, since_s))
         return found
 
     async def _forget_subjects(self, before: datetime) -> Pruned:
@@ -194,7 +202,7 @@ class Retention:
             self._count(step)
             found = found.and_then(step)
             if went == STEP:
-                await asyncio.sleep(rest_s(clock.monotonic() - started, alone=False))
+                await asyncio.sleep((clock.monotonic() - started) * REST)
         return found
 
     async def _forget_joins(self, before: datetime) -> None:

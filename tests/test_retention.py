@@ -70,9 +70,13 @@ def test_events_are_kept_three_times_as_long_as_bodies_if_nothing_is_said():
 
 
 def test_others_have_most_of_the_time_while_they_write():
-    assert rest_s(0.1, alone=False) == pytest.approx(0.4)
-    assert rest_s(0.0, alone=False) > 0
-    assert rest_s(0.1, alone=True) == 0
+    step = Pruned(changed=100, others=200)
+
+    assert rest_s(step, 0.001, 0.1) == pytest.approx(0.05)  # as much as they do
+    assert rest_s(step, 0.02, 0.1) == pytest.approx(0.08)  # a fifth of the time
+    assert rest_s(step, 0.0, 0.0) == pytest.approx(0.01)
+    assert rest_s(Pruned(changed=100, others=1), 0.001, 1.0) == pytest.approx(0.5)
+    assert rest_s(Pruned(changed=100), 0.1, 1.0) == 0  # nobody is there
 
 
 @pytest.mark.parametrize(

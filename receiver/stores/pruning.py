@@ -39,8 +39,10 @@ class Pruned:
     """How far it came: when the last event it looked at was accepted."""
     done: bool = True
     """Whether nothing old is left, but what is held."""
-    alone: bool = True
-    """Whether nobody else has written since the step before."""
+    changed: int = 0
+    """Rows of the store that the last step changed."""
+    others: int = 0
+    """Rows that others changed between the last two steps."""
 
     @property
     def anything(self) -> bool:
@@ -58,7 +60,8 @@ class Pruned:
             self.held + later.held,
             later.reached or self.reached,
             later.done,
-            later.alone,
+            later.changed,
+            later.others,
         )
 
 

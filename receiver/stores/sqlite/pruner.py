@@ -1,5 +1,6 @@
 """The part of the SQLite store that prunes."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from receiver.clock import to_ms
@@ -14,17 +15,16 @@ class SqlitePruner(SqliteReader):
 
     _group: GroupCommit
     _changes = -1
-    """How many the connection had made after the last step: has anybody else since?"""
+    """How many the connection had made after the last step; -1: there was none."""
     _held_after = 0
 
     async def prune(self, cutoffs: Cutoffs, *, limit: int, now: datetime) -> Pruned:
         bodies, events, rejections = extent.numbers(cutoffs)
         wanted = retention.Wanted(bodies, events, rejections, limit, to_ms(now))
         step: retention.Step = await self._group.submit(retention.prune, wanted)
-        alone, self._changes = step.before == self._changes, step.after
-        return step.pruned.and_then(
-            Pruned(reached=None, done=step.pruned.done, alone=alone)
-        )
+        others = step.before - (self._changes if self._changes >= 0 else step.before)
+        self._changes = step.after
+        return replace(step.pruned, changed=step.after - step.before, others=others)
 
     async def prune_held(self, *, limit: int, now: datetime) -> Pruned:
         item = (self._held_after, limit, to_ms(now))

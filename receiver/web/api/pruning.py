@@ -27,7 +27,7 @@ async def prune(call: Call) -> object:
         done = await parts.retention.give_back(seconds=A_WHILE_S)
         found = replace(found, done=done)
     counts = asdict(found)
-    del counts["alone"]
+    del counts["changed"], counts["others"]
     used = (await parts.store.extent()).used_bytes
     details = {name: counts[name] for name in (*KINDS, "bytes")}
     what = "store.pruned" if found.anything else ""
