@@ -526,6 +526,7 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
         migrate(writer)
         lines.teach(writer)
         writer.execute("PRAGMA synchronous = FULL")
+        writer.execute("PRAGMA secure_delete = FAST").fetchall()
         writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}").fetchall()
     except BaseException:
         writer.close()
