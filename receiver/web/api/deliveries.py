@@ -73,6 +73,8 @@ async def move_deliveries(call: Call) -> object:
     parts, wanted = call.parts, call.body["ids"]
     to = parts.destination(call.body["to"])
     now = clock.now()
+    if "replay" in call.body:  # NotFound if there is none
+        await parts.reader.replay(call.body["replay"])
     replay_id = call.body.get("replay") or await parts.store.create_replay(
         {"move": len(wanted), "to": to}, now
     )

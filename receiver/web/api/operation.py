@@ -6,6 +6,7 @@ operations, so that none of them can say what another does not.
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +23,8 @@ from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import Schema, inlined
 
 MAX_BODY_BYTES = 1_048_576
+
+_WHOLE = re.compile("-?[0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,8 @@ class Operation:
                 message = f"the body is larger than {MAX_BODY_BYTES} bytes"
                 raise Problem(413, "body_too_large", message)
         try:
-            found = json.loads(raw or b"{}")
+            found = json.loads(raw or b"{}", parse_constant=_not_json)
+            json.dumps(found, ensure_ascii=False).encode()  # no half surrogate pairs
         except (ValueError, RecursionError):
             raise Problem(400, "invalid_body", "the body is not JSON") from None
         fitting: Mapping[str, Any] = _fitting(self._check_body, found, "body")
@@ -162,8 +166,12 @@ def _fitting(check: Callable[[object], object], value: object, name: str) -> Any
 def _converted(schema: Schema, text: str) -> object:
     """A parameter's text as the type its schema has; left as it is if it has another."""
     kind = schema.get("type")
-    if kind == "integer" and text.lstrip("-").isascii() and text.lstrip("-").isdigit():
-        return int(text[:20])
+    if kind == "integer" and _WHOLE.fullmatch(text):
+        return int(text)
     if kind == "boolean" and text in ("true", "false"):
         return text == "true"
     return text
+
+
+def _not_json(constant: str) -> object:
+    raise ValueError(f"{constant} is not JSON")

@@ -4,6 +4,7 @@ import os
 
 import receiver
 from receiver import clock
+from receiver.ids import LARGEST
 from receiver.ledger import Ledger
 from receiver.web.api.destinations import standings_now
 from receiver.web.api.operation import Call, Operation
@@ -92,6 +93,6 @@ OPERATIONS = (
         list_audit,
         "What was changed by hand, the newest first.",
         record(items=many(ref("AuditEntry")), next=maybe(COUNT)),
-        query={"limit": LIMIT, "after": COUNT},
+        query={"limit": LIMIT, "after": {**COUNT, "maximum": LARGEST}},
     ),
 )

@@ -207,6 +207,8 @@ async def test_what_is_not_there_is_a_problem_in_one_shape(shared: Place, path: 
     [
         ({"limit": "0"}, "limit"),
         ({"limit": "x"}, "limit"),
+        ({"limit": "--5"}, "limit"),
+        ({"limit": "9" * 300}, "limit"),
         ({"since": "yesterday"}, "is no time"),
         ({"state": "done"}, "state"),
         ({"colour": "red"}, "there are: source"),
@@ -222,6 +224,12 @@ async def test_a_parameter_that_does_not_fit_is_named(
     assert said in refused["detail"]
 
 
+async def test_a_number_that_no_entry_can_have_is_refused(shared: Place):
+    refused = await shared.get("/audit", code=400, after=2**63)
+
+    assert refused["code"] == "invalid_parameter"
+
+
 # -- changing
 
 
@@ -230,6 +238,8 @@ async def test_a_parameter_that_does_not_fit_is_named(
     [
         (b"{", "not JSON"),
         (b"[" * 100_000, "not JSON"),
+        (b'{"ids": [NaN]}', "not JSON"),
+        (b'{"ids": ["\\ud800"]}', "not JSON"),
         (b"[]", "must be object"),
         (b"{}", "ids"),
         (b'{"ids": []}', "at least 1"),
@@ -369,6 +379,25 @@ async def test_a_replay_is_either_by_name_or_by_filter(shared: Place):
 
     assert {one["detail"] for one in refused} == {"give either events or where"}
     assert unknown["code"] == "not_found"
+
+
+@pytest.mark.parametrize("rate", ["0", "-1", "1e-300", "1e-9", "1e999", "NaN"])
+async def test_a_replay_has_a_rate_that_comes_to_an_end(shared: Place, rate: str):
+    body = f'{{"where": {{}}, "per_second": {rate}}}'
+    refused = await shared.client.post("/replays", content=body)
+    listed = await shared.get("/replays")
+
+    assert (refused.status_code, refused.json()["code"]) == (400, "invalid_body")
+    assert not [one for one in listed["items"] if one["state"] == "running"]
+
+
+async def test_nothing_is_moved_under_a_replay_there_is_not(shared: Place):
+    event_id = await shared.accepted()
+    delivery_id = await shared.delivered(event_id)
+    asked = {"ids": [delivery_id], "to": "spare", "replay": f"rpl_{NOTHING}"}
+    refused = await shared.post("/deliveries/move", asked, code=404)
+
+    assert refused["detail"] == f"there is no replay rpl_{NOTHING}"
 
 
 async def test_a_replay_that_is_done_cannot_be_cancelled(shared: Place):
