@@ -13,8 +13,8 @@ from typing import Any
 
 from receiver import clock, ids, logs
 from receiver.delivery import ReadEvent
-from receiver.errors import Conflict, NotFound, StoreError
-from receiver.models import Replay, ReplayStep, State
+from receiver.errors import Conflict, NotFound, ReceiverError
+from receiver.models import Replay, ReplayState, ReplayStep, State
 from receiver.replay import targets
 from receiver.routing import Router
 from receiver.settings import Settings
@@ -104,21 +104,12 @@ class Replayer:
 
     async def _steps(self, replay: Replay) -> None:
         log = logs.get()
-        after, due_at = replay.reached, replay.due_at or clock.now()
-        going = True
+        after, due_at, going = replay.reached, replay.due_at or clock.now(), True
         while going:
             try:
-                found = await self._next(replay, after)
-                going = bool(found)
-                there = [one for one in found if one.body_pruned_at is None]
-                wanted, next_due = await self._wanted(replay, there, due_at)
-                step = ReplayStep(
-                    found[-1].event.id if found else after or ids.public("evt", 0),
-                    len(there),
-                    _progress(replay, found, done=not going),
-                    next_due,
-                    not going,
-                )
+                if (await self._store.replay(replay.id)).state != ReplayState.RUNNING:
+                    break
+                step, wanted = await self._step(replay, after, due_at)
                 added = await self._store.add_replayed(
                     replay.id,
                     wanted,
@@ -127,16 +118,17 @@ class Replayer:
                     step=step,
                 )
             except NotFound:  # pruned since it was found
-                going = True
                 continue
-            except StoreError as error:
-                log.warning("replay.waiting", replay=replay.id, error=str(error))
+            except Exception as error:
+                if isinstance(error, ReceiverError):
+                    log.warning("replay.waiting", replay=replay.id, error=str(error))
+                else:
+                    log.exception("replay.fault", replay=replay.id)
                 await asyncio.sleep(TROUBLE_S)
-                going = True
                 continue
             if added < 0:
                 break
-            after, due_at = step.reached, next_due
+            after, due_at, going = step.reached, step.due_at, not step.done
             self._wake({name for _, name, _ in wanted})
         ended = await self._store.replay(replay.id)
         log.info(
@@ -146,6 +138,22 @@ class Replayer:
             events=ended.events,
             count=ended.deliveries,
         )
+
+    async def _step(
+        self, replay: Replay, after: str | None, due_at: datetime
+    ) -> tuple[ReplayStep, list[tuple[str, str, datetime]]]:
+        """The next step, and the deliveries it makes."""
+        found = await self._next(replay, after)
+        there = [one for one in found if one.body_pruned_at is None]
+        wanted, next_due = await self._wanted(replay, there, due_at)
+        step = ReplayStep(
+            found[-1].event.id if found else after or ids.public("evt", 0),
+            len(there),
+            _progress(replay, found, done=not found),
+            next_due,
+            not found,
+        )
+        return step, wanted
 
     async def _next(self, replay: Replay, after: str | None) -> Sequence[StoredEvent]:
         """The events of the next step, in the order in which they came."""
