@@ -410,6 +410,24 @@ async def test_order_is_kept_by_what_is_added_while_it_begins(store: Store):
     assert set(order) == {*before, *added, *late}
 
 
+async def test_what_was_settled_before_order_begins_again_is_not_given_again(
+    store: Store,
+):
+    await store.keep_order({"crm": "skip"})
+    before = await accepted(store, 1)
+    ending = asyncio.create_task(store.keep_order({"crm": None}))
+    await asyncio.sleep(0)  # it waits for the writer
+    before += await accepted(store, 1)
+    await ending
+    worked = await worked_off(store)
+
+    await store.keep_order({"crm": "skip"})
+    [after] = await accepted(store, 1)
+
+    assert worked == before
+    assert await worked_off(store) == [after]
+
+
 async def test_a_destination_that_is_not_named_stays_as_it_was(
     harness: Harness, store: Store
 ):

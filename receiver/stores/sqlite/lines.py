@@ -157,6 +157,7 @@ def _begin(
         (destination, on_dead == "block"),
     )
     if before is None:
+        connection.execute(_DISPERSE, (destination,))  # settled since, still in line
         connection.execute(_LINE_UP, (destination,))
         connection.execute(_FIRST_OF_EACH, (destination,))
     elif on_dead == "skip":
