@@ -280,3 +280,27 @@ async def test_what_is_remembered_later_takes_the_place_of_the_earlier(store: St
     await store.remember("keys", "second", NOW)
 
     assert await store.remembered("keys") == ("second", NOW)
+
+
+async def test_a_text_is_looked_for_in_large_bodies_as_in_small_ones(
+    store: Store, reader: Reader
+):
+    bodies = [f"{word}{filler}" for filler in ("", " " * 100_000) for word in "ab"]
+    bodies += ["c" * 100_000] * 5 + ["NÄHE", "b" * 100_000]
+    added = [
+        (await store.add(event(body=body.encode()), decision(), {})).event_id
+        for body in bodies
+    ]
+    where = EventFilter(text="B")
+
+    found: list[str] = []
+    while page := await reader.events(
+        where, limit=2, after=found[-1] if found else None, newest_first=False
+    ):
+        found += [stored.event.id for stored in page]
+    capital = await reader.search_events(
+        EventFilter(text="NÄH"), limit=10, after=None, longest_s=9
+    )
+
+    assert found == [added[1], added[3], added[-1]]
+    assert [stored.event.id for stored in capital.items] == [added[-2]]

@@ -137,7 +137,7 @@ class SqliteReader:
         newest_first: bool = True,
     ) -> Sequence[StoredEvent]:
         async with translated():
-            return await reads.events(
+            return await searching.in_order(
                 self._reader, self._known, where, limit, after, newest_first
             )
 

@@ -121,6 +121,11 @@ def event_from_row(
     )
 
 
+def has_text(stored: StoredEvent, text: str) -> bool:
+    """Whether its body has the text, whatever the case of ASCII letters."""
+    return text.encode(errors="surrogatepass").lower() in stored.event.body.lower()
+
+
 def delivery_from_row(row: Row, names: Mapping[int, str]) -> Delivery:
     """From DELIVERY_COLUMNS."""
     made_at = ids.made_at(row[0])

@@ -19,7 +19,7 @@ from receiver.models import Delivery
 from receiver.stores import DeliveryFilter, EventFilter, Page, StoredEvent
 from receiver.stores.sqlite import reads
 from receiver.stores.sqlite.reads import Known
-from receiver.stores.sqlite.rows import STATUS_NUMBERS
+from receiver.stores.sqlite.rows import STATUS_NUMBERS, has_text
 
 EVENTS_A_STEP = 1_000
 DELIVERIES_A_STEP = 10_000
@@ -70,6 +70,25 @@ async def events(
     numbers, last = await _search(step, min(below, top), limit, longest_s)
     items = await _matching(db, known, where, numbers)
     return Page(items, _id("evt", last), _time(last, len(numbers), limit))
+
+
+async def in_order(
+    db: aiosqlite.Connection,
+    known: Known,
+    where: EventFilter,
+    limit: int,
+    after: str | None,
+    newest_first: bool,
+) -> list[StoredEvent]:
+    """All that fit, however long that takes; `limit` of them if there are so many."""
+    found: list[StoredEvent] = []
+    while len(found) < limit:
+        some = await reads.events(db, known, where, limit, after, newest_first)
+        found += [s for s in some if where.text is None or has_text(s, where.text)]
+        if len(some) < limit:
+            break
+        after = some[-1].event.id
+    return found[:limit]
 
 
 async def deliveries(
@@ -181,8 +200,7 @@ async def _matching(
     events = [found[number] for number in numbers if number in found]
     if where.text is None:
         return events
-    text = where.text.lower().encode(errors="surrogatepass")
-    return [stored for stored in events if text in stored.event.body.lower()]
+    return [stored for stored in events if has_text(stored, where.text)]
 
 
 def _bounds(where: EventFilter | DeliveryFilter) -> tuple[int, int]:
