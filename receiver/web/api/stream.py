@@ -58,7 +58,7 @@ async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:
                     spoken_at = clock.monotonic()
             if found:
                 last = found[-1].event.id
-            elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
+            if clock.monotonic() - spoken_at > KEEP_ALIVE_S:
                 yield ": still here\n\n"
                 spoken_at = clock.monotonic()
             if len(found) < A_STEP:

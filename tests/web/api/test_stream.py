@@ -1,0 +1,39 @@
+"""The stream of events, where no socket is needed to see what it does."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from receiver.app import App
+from receiver.settings import Server, Settings, StoreSettings
+from receiver.web.api import stream
+from receiver.web.api.access import CONTROL
+from receiver.web.api.operation import Call
+from tests.stores.making import decision, event
+
+
+async def test_a_stream_that_nothing_on_a_busy_server_is_for_is_kept_alive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(stream, "KEEP_ALIVE_S", 0.0)
+    monkeypatch.setattr(stream, "A_STEP", 1)  # every look finds something
+    store = StoreSettings(url=f"sqlite:///{tmp_path}/receiver.db", min_free_bytes=0)
+    app = await App.open(Settings("t", Server(), store, {}, {}, ()))
+    for subject in ("one", "two", "three", "mine"):
+        await app.store.add(event(subject=subject), decision(), {})
+    query = {"subject": "mine", "after": "evt_" + "0" * 16, "body": False}
+    request = Request({"type": "http", "headers": []})
+    call = Call(app.parts, CONTROL, {}, query, {}, request)
+
+    answer = await stream.stream_events(call)
+    assert isinstance(answer, StreamingResponse)
+    parts = aiter(answer.body_iterator)
+    async with asyncio.timeout(5):
+        said = [str(await anext(parts)) for _ in range(5)]
+    await app.close()
+
+    assert said[:4] == [": connected\n\n", *[": still here\n\n"] * 3]
+    assert said[4].startswith("id: evt_")
