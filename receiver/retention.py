@@ -211,7 +211,7 @@ class Retention:
         while went == STEP:
             started = clock.monotonic()
             went = await self._store.prune_joins(before, STEP)
-            await asyncio.sleep(rest_s(clock.monotonic() - started, alone=False))
+            await asyncio.sleep((clock.monotonic() - started) * REST)
 
     async def _look_at_held(self) -> Pruned:
         found = Pruned()
