@@ -304,3 +304,18 @@ async def test_a_text_is_looked_for_in_large_bodies_as_in_small_ones(
 
     assert found == [added[1], added[3], added[-1]]
     assert [stored.event.id for stored in capital.items] == [added[-2]]
+
+
+async def test_a_page_that_is_not_full_and_not_the_last_says_how_far_back_it_looked(
+    store: Store, reader: Reader
+):
+    for body in (b"this", b"a" * 100_000, b"b" * 100_000):
+        await store.add(event(body=body), decision(), {})
+    where = EventFilter(text="this")
+
+    first = await reader.search_events(where, limit=2, after=None, longest_s=9)
+    second = await reader.search_events(where, limit=2, after=first.next, longest_s=9)
+
+    assert (len(first.items), first.searched_to) == (0, NOW)
+    assert [stored.event.body for stored in second.items] == [b"this"]
+    assert (second.next, second.searched_to) == (None, None)

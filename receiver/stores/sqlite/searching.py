@@ -69,7 +69,7 @@ async def events(
 
     numbers, last = await _search(step, min(below, top), limit, longest_s)
     items = await _matching(db, known, where, numbers)
-    return Page(items, _id("evt", last), _time(last, len(numbers), limit))
+    return Page(items, _id("evt", last), _time(last, len(items), limit))
 
 
 async def in_order(
