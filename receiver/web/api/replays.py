@@ -27,7 +27,7 @@ from receiver.web.api.schemas import (
 TRIED = 1_000
 """Events a dry run goes through; it says if there are more."""
 
-_RATE = {"type": "number", "minimum": 0.001, "maximum": 100_000}
+_RATE = {"type": "number", "minimum": 0.00001, "maximum": 100_000}
 
 
 async def create_replay(call: Call) -> object:
