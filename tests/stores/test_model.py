@@ -90,6 +90,9 @@ class Model:
     bodiless: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     gone_deliveries: Counter[tuple[str, str, Status]] = field(default_factory=Counter)
+    running: dict[str, Expected] = field(default_factory=dict[str, Expected])
+    """Those that were pruned before whoever has claimed them was done."""
+
     ordered: dict[str, OnDead] = field(default_factory=dict)
 
     def to(self, destination: str) -> list[Expected]:
@@ -101,7 +104,8 @@ class Model:
         """What a claim without a limit gives."""
         mine = self.to(destination)
         ordered = destination in self.ordered
-        busy = {d.about for d in mine if ordered and d.held}
+        running = [d for d in self.running.values() if d.destination == destination]
+        busy = {d.about for d in (*mine, *running) if ordered and d.held}
         found: list[Expected] = []
         for one in sorted(mine, key=lambda d: (d.due_at, d.id)):
             waits = one.status is Status.PENDING and one.due_at <= now
@@ -148,6 +152,10 @@ class Model:
         for one in self.of(event_id):
             self.gone_deliveries[one.about[0], one.destination, one.status] += 1
             del self.deliveries[one.id]
+            if (
+                one.held
+            ):  # cancelled while it ran: its subject waits for it all the same
+                self.running[one.id] = one
 
     def keep_order(self, destination: str, on_dead: OnDead | None) -> None:
         before = self.ordered.pop(destination, None)
@@ -303,6 +311,7 @@ class Stores(RuleBasedStateMachine):
         delivery = self.model.deliveries.get(held.delivery.id)
         if delivery is None:  # cancelled while it ran, then pruned
             self.runner.run(record(self.store, held))
+            self.model.running.pop(held.delivery.id, None)
             return
         step = Step(status, self.now + seconds(wait))
 
@@ -332,6 +341,9 @@ class Stores(RuleBasedStateMachine):
         if life != self.life:
             return
         self.runner.run(self.store.release([held]))
+        gone = self.model.running.get(held.delivery.id)
+        if gone is not None and gone.holder is held:
+            del self.model.running[held.delivery.id]
         delivery = self.model.deliveries.get(held.delivery.id)
         if delivery is not None and delivery.holder is held:
             delivery.holder = None
@@ -339,7 +351,8 @@ class Stores(RuleBasedStateMachine):
     @rule(owner=st.sampled_from(["one", "two"]))
     def forget(self, owner: str) -> None:
         self.runner.run(self.store.forget_claims(owner))
-        for delivery in self.model.deliveries.values():
+        model = self.model
+        for delivery in (*model.deliveries.values(), *model.running.values()):
             if delivery.owner == owner:
                 delivery.holder = None
 
@@ -498,6 +511,7 @@ class Stores(RuleBasedStateMachine):
         again = self.harness.crash() if crash else self.harness.owner()
         self.store = self.runner.run(again)
         self.life += 1
+        self.model.running.clear()
         for delivery in self.model.deliveries.values():
             delivery.holder = None
 
