@@ -31,9 +31,15 @@ from receiver.credits import mismatch
 from receiver.errors import NotFound
 from receiver.messages.words import lasting
 from receiver.models import Event, State
-from receiver.plain import plain
 from receiver.providers import Provider
 from receiver.providers.senders import Senders
+from receiver.shown import (
+    items_of,
+    last_event,
+    links_of,
+    shown_batch,
+    shown_credits,
+)
 from receiver.stores import Reader
 from receiver.subjects import (
     Credits,
@@ -41,12 +47,9 @@ from receiver.subjects import (
     CreditsLine,
     Subject,
     SubjectFilter,
-    SubjectStep,
     Trouble,
 )
 from receiver.timeline import Moment, timeline
-
-MOST_ITEMS = 1_000
 
 MEANINGS: dict[Trouble, str] = {
     Trouble.NO_START: "it ended, and the event of its beginning never came",
@@ -185,12 +188,11 @@ async def show(
     senders = Senders(settings.sources.values())
     async with looking(settings) as reader:
         found = await _one(reader, subject, source)
+        if json_:
+            emit_json(await shown_batch(reader, senders, found))
+            return
         steps = await reader.subject_steps(found.id)
-        event = await _last(reader, senders, steps)
-    if json_:
-        results = {"items": _items(event), "result_urls": _links(event)}
-        emit_json({**plain(found), "steps": steps, **results})
-        return
+        event = await last_event(reader, senders, steps)
     _show_facts(found)
     _show_troubles(found, senders.of(found.source))
     click.secho("\ntimeline", bold=True)
@@ -210,23 +212,6 @@ async def _one(reader: Reader, subject: str, source: str | None) -> Subject:
         names = ", ".join(sorted(one.source for one in found))
         raise click.UsageError(f"several sources have it; add --source ({names})")
     return found[0]
-
-
-async def _last(
-    reader: Reader, senders: Senders, steps: Sequence[SubjectStep]
-) -> Event | None:
-    """The event with the results: the last one that has some, and is still there."""
-    found: Event | None = None
-    for step in reversed([step for step in steps if step.final]):
-        try:
-            stored = await reader.event(step.event_id)
-        except NotFound:
-            continue
-        event = await senders.read(stored.event)
-        if event.result_urls or _items(event):
-            return event
-        found = found or event
-    return found
 
 
 def _show_facts(found: Subject) -> None:
@@ -307,7 +292,7 @@ def drawn(moments: Sequence[Moment]) -> Iterator[str]:
 
 
 def _show_results(event: Event | None) -> None:
-    items = _items(event)
+    items = items_of(event)
     if items:
         click.secho("\nitems", bold=True)
         table(
@@ -321,24 +306,12 @@ def _show_results(event: Event | None) -> None:
                 for one in items
             ],
         )
-    elif links := _links(event):
+    elif links := links_of(event):
         click.secho("\nresults", bold=True)
         for link in links:
             click.echo(f"  {clean(link)}")
     if event is not None and event.expires_at is not None:
         click.echo(f"links hold until {event.expires_at:%Y-%m-%d %H:%M}Z")
-
-
-def _items(event: Event | None) -> list[dict[str, Any]]:
-    """The items that its body lists, where it lists any."""
-    data = event.data if event is not None else None
-    found = data.get("items") if isinstance(data, dict) else None
-    listed = found if isinstance(found, list) else []
-    return [one for one in listed[:MOST_ITEMS] if isinstance(one, dict)]
-
-
-def _links(event: Event | None) -> tuple[str, ...]:
-    return event.result_urls if event is not None else ()
 
 
 def _took(found: Subject) -> str | None:
@@ -388,7 +361,7 @@ async def credits_(
         await check_names(reader, settings, source=source)
         found = await reader.credits(*times, by=chosen, source=source)
     if json_:
-        emit_json([_as_plain(line) for line in found])
+        emit_json([shown_credits(line) for line in found])
         return
     headings, rows = _columns(found, chosen)
     if csv_:
@@ -401,10 +374,6 @@ async def credits_(
     if count:
         named = f"{plural(count, 'batch')} whose credits do not add up"
         click.secho(f"\n! {named}: receiver batches list --problem ledger", fg="yellow")
-
-
-def _as_plain(line: CreditsLine) -> dict[str, Any]:
-    return {**plain(line), "day": line.day.isoformat() if line.day else None}
 
 
 def _columns(

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from receiver.errors import ReceiverError
 from receiver.web.api import (
     asking,
+    batches,
     deliveries,
     destinations,
     events,
@@ -34,6 +35,7 @@ from receiver.web.api.problems import Problem, render
 OPERATIONS: tuple[Operation, ...] = (
     *overview.OPERATIONS,
     *events.OPERATIONS,
+    *batches.OPERATIONS,
     *deliveries.OPERATIONS,
     *replays.OPERATIONS,
     *rejections.OPERATIONS,

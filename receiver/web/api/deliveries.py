@@ -2,11 +2,9 @@
 
 from receiver import clock, replay
 from receiver.models import Status
-from receiver.moments import moment
 from receiver.stores import DeliveryFilter
 from receiver.web.api.events import LONGEST_S
 from receiver.web.api.operation import Call, Done, Operation
-from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import (
     COUNT,
     DELIVERY,
@@ -23,19 +21,14 @@ from receiver.web.api.schemas import (
     record,
     ref,
 )
+from receiver.web.api.times import times
 
 _CHANGED = record(changed=COUNT)
 
 
 async def list_deliveries(call: Call) -> object:
-    given, now = call.query, clock.now()
-    try:
-        since, until = (
-            moment(given[name], now) if name in given else None
-            for name in ("since", "until")
-        )
-    except ValueError as error:
-        raise Problem(400, "invalid_parameter", str(error)) from None
+    given = call.query
+    since, until = times(given, "since", "until")
     where = DeliveryFilter(
         Status(given["status"]) if "status" in given else None,
         given.get("destination"),

@@ -2,18 +2,15 @@
 
 from collections.abc import Mapping
 
-from receiver import clock
 from receiver.destinations import Preview
 from receiver.explain import explained
 from receiver.models import State
-from receiver.moments import moment
 from receiver.plain import plain
 from receiver.routing import decide
 from receiver.shown import shown_event
 from receiver.stores import DeliveryFilter, EventFilter, Page, StoredEvent
 from receiver.trial import previewed
 from receiver.web.api.operation import Call, Operation
-from receiver.web.api.problems import Problem
 from receiver.web.api.responses import download
 from receiver.web.api.schemas import (
     EVENT,
@@ -29,6 +26,7 @@ from receiver.web.api.schemas import (
     record,
     ref,
 )
+from receiver.web.api.times import times
 
 LONGEST_S = 0.06
 """A search that takes longer gives what it has."""
@@ -55,14 +53,7 @@ def event_filter(given: Mapping[str, str]) -> EventFilter:
     Raises:
         Problem: a time is none.
     """
-    now = clock.now()
-    try:
-        since, until = (
-            moment(given[name], now) if name in given else None
-            for name in ("since", "until")
-        )
-    except ValueError as error:
-        raise Problem(400, "invalid_parameter", str(error)) from None
+    since, until = times(given, "since", "until")
     return EventFilter(
         source=given.get("source"),
         type=given.get("type"),

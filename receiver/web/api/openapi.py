@@ -8,6 +8,7 @@ import receiver
 from receiver.web.api.operation import Operation
 from receiver.web.api.problems import MEDIA_TYPE
 from receiver.web.api.schemas import (
+    BATCH,
     DELIVERY,
     EVENT,
     NAME,
@@ -20,6 +21,7 @@ from receiver.web.api.schemas import (
 PREFIX = "/api/v1"
 
 _IDS = {
+    "batches": BATCH,
     "events": EVENT,
     "deliveries": DELIVERY,
     "replays": REPLAY,

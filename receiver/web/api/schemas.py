@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from receiver.models import Result, State, Status, Trigger
+from receiver.subjects import Trouble
 
 Schema = Mapping[str, Any]
 
 TEXT: Schema = {"type": "string"}
+NUMBER: Schema = {"type": "number"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 YES_OR_NO: Schema = {"type": "boolean"}
 TIME: Schema = {"type": "string", "format": "date-time"}
@@ -79,7 +81,8 @@ def id_of(kind: str) -> Schema:
     }
 
 
-EVENT, DELIVERY, REPLAY, REJECTION = map(id_of, ("evt", "dlv", "rpl", "rej"))
+EVENT, DELIVERY, REPLAY = map(id_of, ("evt", "dlv", "rpl"))
+REJECTION, BATCH = map(id_of, ("rej", "sub"))
 BODY: Schema = {
     "description": "the body as text, or base64 where it is not UTF-8",
     "anyOf": [TEXT, record(base64=TEXT)],
@@ -110,6 +113,31 @@ _EVENT_FIELDS: dict[str, Schema] = {
     "facts": OBJECT,
     "decision": ref("Decision"),
     "body_pruned_at": maybe(TIME),
+}
+
+_BATCH_FIELDS: dict[str, Schema] = {
+    "id": BATCH,
+    "source": TEXT,
+    "subject": TEXT,
+    "provider": TEXT,
+    "kind": TEXT,
+    "state": one_of(State),
+    "final": YES_OR_NO,
+    "begun_at": TIME,
+    "heard_at": TIME,
+    "ended_at": maybe(TIME),
+    "events": COUNT,
+    "troubles": many(one_of(Trouble)),
+    "request_id": maybe(TEXT),
+    "credits": record(
+        reserved=maybe(NUMBER), settled=maybe(NUMBER), refunded=maybe(NUMBER)
+    ),
+    "facts": OBJECT,
+    "stalled_at": maybe(TIME),
+    "registered_at": maybe(TIME),
+    "asked": COUNT,
+    "next_ask_at": maybe(TIME),
+    "ask_note": maybe(TEXT),
 }
 
 NOUNS: dict[str, Schema] = {
@@ -213,6 +241,32 @@ NOUNS: dict[str, Schema] = {
         decided=COUNT,
         by_status={"type": "object", "additionalProperties": COUNT},
         difference={"type": "integer"},
+    ),
+    "Batch": record(**_BATCH_FIELDS),
+    "BatchInFull": record(
+        **_BATCH_FIELDS,
+        steps=many(ref("Step")),
+        items=many(OBJECT),
+        result_urls=many(TEXT),
+    ),
+    "Step": record(
+        event_id=EVENT,
+        type=TEXT,
+        state=one_of(State),
+        final=YES_OR_NO,
+        occurred_at=maybe(TIME),
+        received_at=TIME,
+        origin=TEXT,
+    ),
+    "CreditsLine": record(
+        day=maybe({"type": "string", "format": "date"}),
+        source=maybe(TEXT),
+        subjects=COUNT,
+        reserved=NUMBER,
+        settled=NUMBER,
+        refunded=NUMBER,
+        missing=NUMBER,
+        mismatches=COUNT,
     ),
     "AuditEntry": record(id=COUNT, at=TIME, who=TEXT, what=TEXT, details=OBJECT),
 }

@@ -3,6 +3,8 @@ Events as they are accepted, as server-sent events.
 
 The id of each message is the event's, and the store is read from there on: a client
 that comes back with `Last-Event-ID` (or `after`) misses nothing and gets nothing twice.
+An id without a message says how far was looked: also before the first event, and where
+none was wanted.
 """
 
 import json
@@ -12,7 +14,7 @@ from fnmatch import fnmatchcase
 from starlette.responses import StreamingResponse
 
 from receiver import clock, ids
-from receiver.shown import shown_event
+from receiver.shown import streamed_event
 from receiver.stores import EventFilter, StoredEvent
 from receiver.web.api.operation import Call, Operation
 from receiver.web.api.problems import Problem
@@ -31,6 +33,9 @@ async def stream_events(call: Call) -> object:
     if parts.streams >= MOST:
         message = f"{MOST} streams are open already"
         raise Problem(503, "busy", message, {"retry-after": "10"})
+    if query["raw"] and not call.who.may_write:
+        message = f"the {call.who.name} may only look: signatures are not shown to it"
+        raise Problem(403, "read_only", message)
     last = query.get("after") or call.request.headers.get("last-event-id")
     if last is None:
         last = ids.public("evt", ids.floor(clock.now()))
@@ -46,7 +51,7 @@ async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:
     parts = call.parts
     parts.streams += 1
     try:
-        yield ": connected\n\n"
+        yield f": connected\nid: {last}\n\n"
         spoken_at = clock.monotonic()
         while not parts.stopping.is_set():
             found = await parts.reader.events(
@@ -58,8 +63,8 @@ async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:
                     spoken_at = clock.monotonic()
             if found:
                 last = found[-1].event.id
-            if clock.monotonic() - spoken_at > KEEP_ALIVE_S:
-                yield ": still here\n\n"
+            elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
+                yield f": still here\nid: {last}\n\n"
                 spoken_at = clock.monotonic()
             if len(found) < A_STEP:
                 await parts.pause_or_stop(POLL_S)
@@ -77,7 +82,9 @@ def _wanted(call: Call, stored: StoredEvent) -> bool:
 
 
 def _message(call: Call, stored: StoredEvent) -> str:
-    shown = shown_event(call.parts.senders, stored, body=call.query["body"])
+    shown = streamed_event(
+        call.parts.senders, stored, body=call.query["body"], raw=call.query["raw"]
+    )
     return f"id: {stored.event.id}\nevent: event\ndata: {json.dumps(shown)}\n\n"
 
 
@@ -94,7 +101,13 @@ OPERATIONS = (
             "subject": NAME,
             "after": EVENT,
             "body": {**YES_OR_NO, "default": False},
+            "raw": {
+                **YES_OR_NO,
+                "default": False,
+                "description": "with headers as they came, signatures and all, and the"
+                " body in base64: not for read tokens",
+            },
         },
-        refusals=(404,),
+        refusals=(403, 404),
     ),
 )

@@ -445,8 +445,8 @@ async def messages(live: httpx.Response, count: int) -> list[dict[str, str]]:
             name, _, value = line.partition(": ")
             if line and name:
                 current[name] = value
-            elif current:
-                found.append(current)
+            elif not line:
+                found += [current] if "data" in current else []
                 current = {}
             if len(found) == count:
                 break
