@@ -5,13 +5,14 @@ On the socket beside the store whoever may write to it may do everything; over H
 bearer token says who asks.  Every change is logged, and kept with who made it.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from receiver.errors import ReceiverError
 from receiver.web.api import (
@@ -56,13 +57,14 @@ def control_app(parts: Parts) -> Starlette:
 
 def routes(parts: Parts, identify: Identify) -> list[Route]:
     """All operations; `identify` says who asks, or raises a Problem."""
+    at: dict[str, dict[str, Endpoint]] = {}
+    for operation in OPERATIONS:
+        answers = _endpoint(parts, operation, identify)
+        at.setdefault(operation.path, {})[operation.method] = answers
+    # What is at a path of its own is not something with an id.
     found = [
-        Route(
-            PREFIX + operation.path,
-            _endpoint(parts, operation, identify),
-            methods=[operation.method],
-        )
-        for operation in OPERATIONS
+        Route(PREFIX + path, _Resource(at[path]))
+        for path in sorted(at, key=lambda path: "{" in path)
     ]
     described = document(OPERATIONS)
 
@@ -70,6 +72,22 @@ def routes(parts: Parts, identify: Identify) -> list[Route]:
         return JSONResponse(described)
 
     return [*found, Route("/api/openapi.json", openapi, methods=["GET"])]
+
+
+class _Resource:
+    """What is at one path, by method; it says which there are if asked by another."""
+
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        reading = {"HEAD": endpoints["GET"]} if "GET" in endpoints else {}
+        self._endpoints = {**endpoints, **reading}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        endpoint = self._endpoints.get(request.method)
+        if endpoint is None:
+            allowed = {"allow": ", ".join(self._endpoints)}
+            raise Problem(405, "method_not_allowed", "Method Not Allowed", allowed)
+        await (await endpoint(request))(scope, receive, send)
 
 
 def _endpoint(parts: Parts, operation: Operation, identify: Identify) -> Endpoint:

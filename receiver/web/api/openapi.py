@@ -73,7 +73,8 @@ def _described(operation: Operation) -> dict[str, Any]:
     }
     if operation.body is not None:
         content = {"application/json": {"schema": operation.body}}
-        found["requestBody"] = {"content": content, "required": False}
+        needed = bool(operation.body.get("required") or operation.body.get("oneOf"))
+        found["requestBody"] = {"content": content, "required": needed}
     return found
 
 

@@ -159,6 +159,8 @@ def _fitting(check: Callable[[object], object], value: object, name: str) -> Any
         return check(value)
     except fastjsonschema.JsonSchemaValueException as error:
         message = error.message.replace("data", name, 1)[:300]
+        if error.rule == "oneOf":  # which cannot say more than that it does not fit
+            message = str((error.definition or {}).get("description", message))
         code = "invalid_body" if name == "body" else "invalid_parameter"
         raise Problem(400, code, message) from None
 

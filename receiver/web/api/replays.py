@@ -9,7 +9,6 @@ from receiver.replay import targets
 from receiver.stores import EventFilter, StoredEvent
 from receiver.web.api.events import WHERE, event_filter
 from receiver.web.api.operation import Call, Done, Operation
-from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import (
     COUNT,
     EVENT,
@@ -18,6 +17,7 @@ from receiver.web.api.schemas import (
     REPLAY,
     YES_OR_NO,
     asked,
+    either,
     ids,
     page,
     record,
@@ -32,8 +32,6 @@ _RATE = {"type": "number", "minimum": 0.00001, "maximum": 100_000}
 
 async def create_replay(call: Call) -> object:
     parts, body = call.parts, call.body
-    if ("events" in body) == ("where" in body):
-        raise Problem(400, "invalid_body", "give either events or where")
     for name in body.get("to", ()):
         parts.destination(name)
     where = event_filter(body.get("where", {}))
@@ -45,8 +43,6 @@ async def create_replay(call: Call) -> object:
 async def try_replay(call: Call) -> object:
     """What the same body would make, if it were a replay."""
     parts, body = call.parts, call.body
-    if ("events" in body) == ("where" in body):
-        raise Problem(400, "invalid_body", "give either events or where")
     named = [parts.destination(name) for name in dict.fromkeys(body.get("to", ()))]
     events, counts = 0, Counter[str]()
     async for stored in _found(call, body):
@@ -116,12 +112,16 @@ async def cancel_replay(call: Call) -> object:
     return Done(replay, "replay.cancelled", {"replay": replay.id})
 
 
-_ASKED = asked(
-    events=ids(EVENT),
-    where=asked(**WHERE),
-    to={"type": "array", "items": NAME, "maxItems": 100},
-    as_new=YES_OR_NO,
-    per_second=_RATE,
+_ASKED = either(
+    "events",
+    "where",
+    of=asked(
+        events=ids(EVENT),
+        where=asked(**WHERE),
+        to={"type": "array", "items": NAME, "maxItems": 100},
+        as_new=YES_OR_NO,
+        per_second=_RATE,
+    ),
 )
 
 OPERATIONS = (

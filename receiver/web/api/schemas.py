@@ -21,6 +21,11 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 WHEN: Schema = {
     "type": "string",
     "maxLength": 40,
+    "anyOf": [
+        {"pattern": r"^[0-9]{1,5}(ms|[smhd])$"},
+        {"format": "date"},
+        {"format": "date-time"},
+    ],
     "description": "2h (ago), 2026-01-24 or 2026-01-24T10:00:00Z",
 }
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
@@ -60,6 +65,15 @@ def record(**properties: Schema) -> Schema:
 def asked(*required: str, **properties: Schema) -> Schema:
     """An object that is sent to us: only `required` must be there."""
     return {**record(**properties), "required": list(required)}
+
+
+def either(*names: str, of: Schema) -> Schema:
+    """An object that has just one of these."""
+    return {
+        **of,
+        "oneOf": [{"required": [name]} for name in names],
+        "description": f"give either {' or '.join(names)}",
+    }
 
 
 def page(noun: str) -> Schema:
@@ -212,9 +226,11 @@ NOUNS: dict[str, Schema] = {
         created_at=TIME,
         state=one_of(("running", "done", "cancelled")),
         asked=OBJECT,
+        reached=maybe(EVENT),
+        progress={"type": "number", "minimum": 0, "maximum": 1},
         events=COUNT,
-        events_done=COUNT,
         deliveries=COUNT,
+        due_at=maybe(TIME),
         ended_at=maybe(TIME),
     ),
     "Queue": record(

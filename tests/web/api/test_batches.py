@@ -1,6 +1,7 @@
 """Batches over the API: found, shown, added up."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,8 @@ from tests.web.api.conftest import Place
 from tests.web.wire import post
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
+
+BY: dict[str, dict[str, Any]] = {"day": {"by": "day"}, "both": {}}
 
 
 async def lived(place: Place) -> None:
@@ -31,7 +34,7 @@ async def lived(place: Place) -> None:
 
 
 async def test_batches_are_found_by_what_is_known_of_them(place: Place):
-    asked: list[tuple[dict[str, str], list[str]]] = [
+    asked: list[tuple[dict[str, Any], list[str]]] = [
         ({}, ["bat_open", "bat_whole"]),
         ({"final": "true"}, ["bat_whole"]),
         ({"final": "false"}, ["bat_open"]),
@@ -63,7 +66,7 @@ async def test_a_batch_and_its_credits_are_what_the_commands_show(place: Place):
     shown = await place.get(f"/batches/{listed[1]['id']}")
     added = {
         by: (await place.get("/batches/credits", since="2025-01-01", **query))["items"]
-        for by, query in {"day": {"by": "day"}, "both": {}}.items()
+        for by, query in BY.items()
     }
     folder = place.server.folder
     said = [
