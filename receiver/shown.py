@@ -1,7 +1,10 @@
 """What the commands and the API show alike, without what is as good as a secret."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any
 
 from receiver.errors import NotFound
@@ -10,9 +13,13 @@ from receiver.plain import plain
 from receiver.providers.kept import shown_headers, shown_query
 from receiver.providers.senders import Senders
 from receiver.stores import Reader, StoredEvent
+from receiver.stores.following import Followed
 from receiver.subjects import CreditsLine, Subject, SubjectStep
 
 MOST_ITEMS = 1_000
+
+A_STEP = 100
+"""Events of a stream that are looked at together."""
 
 
 def shown_event(senders: Senders, stored: StoredEvent, *, body: bool) -> dict[str, Any]:
@@ -30,17 +37,53 @@ def shown_event(senders: Senders, stored: StoredEvent, *, body: bool) -> dict[st
     }
 
 
-def streamed_event(
-    senders: Senders, stored: StoredEvent, *, body: bool, raw: bool
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Wanted:
     """
-    An event as a stream has it.
+    Which events a stream has, and how; `type` is a glob, None does not restrict.
 
-    With `raw` it has, beside what is shown, what is needed to send it once more: the
-    headers that were kept, signatures and all, and the body in base64.
+    With `raw` an event has, beside what is shown, what is needed to send it once more:
+    the headers that were kept, signatures and all, and the body in base64.
     """
-    shown = shown_event(senders, stored, body=body)
-    if raw:
+
+    source: str | None = None
+    type: str | None = None
+    subject: str | None = None
+    body: bool = False
+    raw: bool = False
+
+    def fits(self, event: Followed) -> bool:
+        return (
+            self.source in (None, event.source)
+            and self.subject in (None, event.subject)
+            and fnmatchcase(event.type, self.type or "*")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An event of a stream; without one it says how far was looked."""
+
+    id: str
+    shown: Mapping[str, Any] | None
+
+
+async def streamed(
+    reader: Reader, senders: Senders, wanted: Wanted, after: str
+) -> AsyncGenerator[Streamed, None]:
+    """What came after this event, as far as it is there now."""
+    while (some := await reader.follow(after, A_STEP)).upto is not None:
+        for event in filter(wanted.fits, some.events):
+            with suppress(NotFound):  # it cannot be read, or is gone already
+                stored = await reader.event(event.id)
+                yield Streamed(event.id, _streamed(senders, stored, wanted))
+        after = some.upto
+        yield Streamed(after, None)
+
+
+def _streamed(senders: Senders, stored: StoredEvent, wanted: Wanted) -> dict[str, Any]:
+    shown = shown_event(senders, stored, body=wanted.body)
+    if wanted.raw:
         encoded = base64.b64encode(stored.event.body).decode()
         shown["raw"] = {"headers": dict(stored.event.headers), "base64": encoded}
     return shown

@@ -30,6 +30,10 @@ _COMMANDS = {
         "sign a sample as the provider would, and post it",
     ),
     "events": ("receiver.cli.events", "list and show what was accepted"),
+    "tail": (
+        "receiver.cli.tailing",
+        "events as they come; --forward posts them to a program of yours",
+    ),
     "batches": (
         "receiver.cli.batches",
         "what became of each batch, task and job; credits",

@@ -40,8 +40,9 @@ as_json = click.option(
 )
 
 
-def emit_json(value: object) -> None:
-    text = json.dumps(plain(value), ensure_ascii=False, indent=2)
+def emit_json(value: object, *, indent: int | None = 2) -> None:
+    """JSON that no terminal is driven by; without `indent` on one line."""
+    text = json.dumps(plain(value), ensure_ascii=False, indent=indent)
     click.echo(_UNPRINTABLE.sub(lambda found: _escape(found[0]), text))
 
 
@@ -73,6 +74,22 @@ def table(
     click.secho(_line(headings, widths, lambda text: text), bold=True)
     for row in texts:
         click.echo(_line(row, widths, coloured))
+
+
+class Growing:
+    """A table whose rows come one by one; columns only become wider."""
+
+    def __init__(self, headings: Sequence[str], least: Sequence[int]) -> None:
+        pairs = zip(headings, least, strict=True)
+        self._widths = [max(len(heading), width) for heading, width in pairs]
+        click.secho(_line(headings, self._widths, lambda text: text), bold=True)
+
+    def row(self, cells: Sequence[object]) -> None:
+        today = clock.now().date()
+        texts = [clean(_cell(value, today)) for value in cells]
+        pairs = zip(self._widths, texts, strict=True)
+        self._widths = [max(width, len(text)) for width, text in pairs]
+        click.echo(_line(texts, self._widths, coloured))
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:

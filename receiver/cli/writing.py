@@ -59,7 +59,7 @@ async def writing(settings: Settings) -> AsyncGenerator[Writer, None]:
         StoreUnusable: there is no store: only a server makes one.
     """
     if await server(settings) is not None:
-        async with _client(_socket(settings)) as client:
+        async with _client(control_socket(settings)) as client:
             yield Writer(client)
         return
     path = sqlite_path(settings.store.url)
@@ -79,7 +79,8 @@ async def writing(settings: Settings) -> AsyncGenerator[Writer, None]:
         await app.close()
 
 
-def _socket(settings: Settings) -> httpx.AsyncHTTPTransport:
+def control_socket(settings: Settings) -> httpx.AsyncHTTPTransport:
+    """To the server that runs beside the store, if one does."""
     return httpx.AsyncHTTPTransport(uds=str(control_path(settings.store.url)))
 
 

@@ -9,13 +9,12 @@ none was wanted.
 
 import json
 from collections.abc import AsyncGenerator
-from fnmatch import fnmatchcase
+from contextlib import aclosing
 
 from starlette.responses import StreamingResponse
 
 from receiver import clock, ids
-from receiver.shown import streamed_event
-from receiver.stores import EventFilter, StoredEvent
+from receiver.shown import Wanted, streamed
 from receiver.web.api.operation import Call, Operation
 from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import EVENT, NAME, YES_OR_NO
@@ -24,8 +23,6 @@ POLL_S = 0.2
 KEEP_ALIVE_S = 15.0
 MOST = 50
 """Streams at a time."""
-
-A_STEP = 100
 
 
 async def stream_events(call: Call) -> object:
@@ -49,43 +46,27 @@ async def stream_events(call: Call) -> object:
 
 async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:
     parts = call.parts
+    wanted = Wanted(**{k: v for k, v in call.query.items() if k != "after"})
     parts.streams += 1
     try:
         yield f": connected\nid: {last}\n\n"
         spoken_at = clock.monotonic()
         while not parts.stopping.is_set():
-            found = await parts.reader.events(
-                EventFilter(), limit=A_STEP, after=last, newest_first=False
-            )
-            for stored in found:
-                if _wanted(call, stored):
-                    yield _message(call, stored)
-                    spoken_at = clock.monotonic()
-            if found:
-                last = found[-1].event.id
-            elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
+            found = streamed(parts.reader, parts.senders, wanted, last)
+            async with aclosing(found) as some:
+                async for one in some:
+                    last = one.id
+                    if one.shown is not None:
+                        yield f"id: {last}\nevent: event\ndata: {json.dumps(one.shown)}\n\n"
+                        spoken_at = clock.monotonic()
+                    if parts.stopping.is_set():
+                        return
+            if clock.monotonic() - spoken_at > KEEP_ALIVE_S:
                 yield f": still here\nid: {last}\n\n"
                 spoken_at = clock.monotonic()
-            if len(found) < A_STEP:
-                await parts.pause_or_stop(POLL_S)
+            await parts.pause_or_stop(POLL_S)
     finally:
         parts.streams -= 1
-
-
-def _wanted(call: Call, stored: StoredEvent) -> bool:
-    event, query = stored.event, call.query
-    return (
-        query.get("source") in (None, event.source)
-        and query.get("subject") in (None, event.subject)
-        and fnmatchcase(event.type, query.get("type", "*"))
-    )
-
-
-def _message(call: Call, stored: StoredEvent) -> str:
-    shown = streamed_event(
-        call.parts.senders, stored, body=call.query["body"], raw=call.query["raw"]
-    )
-    return f"id: {stored.event.id}\nevent: event\ndata: {json.dumps(shown)}\n\n"
 
 
 OPERATIONS = (

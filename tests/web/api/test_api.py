@@ -1,6 +1,7 @@
 """The JSON API over a socket: who may use it, what it finds, what it changes."""
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -426,6 +427,42 @@ async def test_the_stream_has_every_event_and_goes_on_where_it_was_left(place: P
     assert [message["id"] for message in seen] == [second, third]
     assert [message["id"] for message in again] == [third]
     assert json.loads(seen[0]["data"])["source"] == "sora2"
+
+
+async def test_a_stream_to_send_on_has_signatures_and_bodies_but_not_for_readers(
+    place: Place,
+):
+    asked = {"after": await place.accepted(), "raw": "true"}
+    event_id = await place.accepted()
+    body = (await place.client.get(f"/events/{event_id}/body")).content
+    async with place.client.stream("GET", "/stream", params=asked) as live:
+        [message] = await messages(live, 1)
+    refused = await place.reader.get("/stream", params=asked)
+
+    shown = json.loads(message["data"])
+    signatures = [
+        (shown["headers"][name], value)
+        for name, value in shown["raw"]["headers"].items()
+        if "signature" in name
+    ]
+    assert base64.b64decode(shown["raw"]["base64"]) == body
+    assert [masked for masked, _ in signatures] == ["***"]
+    assert all(len(kept) > 40 for _, kept in signatures)
+    assert (refused.status_code, refused.json()["code"]) == (403, "read_only")
+
+
+async def test_a_stream_says_how_far_it_looked_before_there_is_anything(place: Place):
+    async with place.client.stream("GET", "/stream") as live:
+        lines = live.aiter_lines()
+        async with asyncio.timeout(10):
+            said = [await anext(lines) for _ in range(3)]
+    first = await place.accepted()
+    back = {"last-event-id": said[1].removeprefix("id: ")}
+    async with place.client.stream("GET", "/stream", headers=back) as live:
+        [message] = await messages(live, 1)
+
+    assert said == [": connected", said[1], ""]
+    assert message["id"] == first
 
 
 async def test_an_open_stream_does_not_hold_up_a_stop(place: Place):
