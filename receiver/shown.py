@@ -72,13 +72,16 @@ async def streamed(
     reader: Reader, senders: Senders, wanted: Wanted, after: str
 ) -> AsyncGenerator[Streamed, None]:
     """What came after this event, as far as it is there now."""
-    while (some := await reader.follow(after, A_STEP)).upto is not None:
+    upto: str | None = after
+    while upto is not None:
+        after = upto
+        yield Streamed(after, None)
+        some = await reader.follow(after, A_STEP)
         for event in filter(wanted.fits, some.events):
             with suppress(NotFound):  # it cannot be read, or is gone already
                 stored = await reader.event(event.id)
                 yield Streamed(event.id, _streamed(senders, stored, wanted))
-        after = some.upto
-        yield Streamed(after, None)
+        upto = some.upto
 
 
 def _streamed(senders: Senders, stored: StoredEvent, wanted: Wanted) -> dict[str, Any]:

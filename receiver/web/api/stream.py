@@ -59,11 +59,11 @@ async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:
                     if one.shown is not None:
                         yield f"id: {last}\nevent: event\ndata: {json.dumps(one.shown)}\n\n"
                         spoken_at = clock.monotonic()
+                    elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
+                        yield f": still here\nid: {last}\n\n"
+                        spoken_at = clock.monotonic()
                     if parts.stopping.is_set():
                         return
-            if clock.monotonic() - spoken_at > KEEP_ALIVE_S:
-                yield f": still here\nid: {last}\n\n"
-                spoken_at = clock.monotonic()
             await parts.pause_or_stop(POLL_S)
     finally:
         parts.streams -= 1
