@@ -49,7 +49,6 @@ from receiver.stores.sqlite import (
     writes,
 )
 from receiver.stores.sqlite.bodies import Packed, body_hash, pack
-from receiver.stores.sqlite.checkpoints import Checkpoints
 from receiver.stores.sqlite.claims import RecentEvents
 from receiver.stores.sqlite.deciding import DecidingStore
 from receiver.stores.sqlite.due import DueNow
@@ -132,13 +131,8 @@ class SqliteStore(DecidingStore, SqlitePruner):
             pending = await Pending.begin(path)
             life.push_async_callback(pending.close)
             guard = FileGuard(path, min_free_bytes)
-            checkpoints = await asyncio.to_thread(Checkpoints, path)
-            life.push_async_callback(asyncio.to_thread, checkpoints.close)
             group = GroupCommit(
-                writer,
-                max_bytes=MAX_WAITING_BYTES,
-                before_commit=guard.check_file,
-                committed=checkpoints.committed,
+                writer, max_bytes=MAX_WAITING_BYTES, before_commit=guard.check_file
             )
             life.push_async_callback(group.close)
             store = cls(path, connections, group, guard, pending)

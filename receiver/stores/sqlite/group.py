@@ -56,8 +56,7 @@ class GroupCommit:
     """
     The only writer of a database; nobody else uses the connection while it is open.
 
-    `before_commit` may refuse a transaction by raising a StoreError; `committed` is
-    told the size of what was written.  Both are called in the writer's thread.
+    `before_commit` may refuse a transaction by raising a StoreError.
     """
 
     def __init__(
@@ -66,13 +65,11 @@ class GroupCommit:
         *,
         max_bytes: int,
         before_commit: Callable[[], None],
-        committed: Callable[[int], None] = lambda _size: None,
     ) -> None:
         self.commits = 0
         self._connection = connection
         self._max_bytes = max_bytes
         self._before_commit = before_commit
-        self._committed = committed
         self._loop = asyncio.get_running_loop()
         self._waiting: list[_Waiting] = []
         self._bytes = 0
@@ -161,7 +158,6 @@ class GroupCommit:
                     self._write([waiting])
         else:
             self.commits += 1
-            self._committed(sum(waiting.size for waiting in group))
 
     def _transaction(self, group: list[_Waiting]) -> None:
         by_operation: dict[Operation, list[_Waiting]] = {}
