@@ -41,7 +41,7 @@ from receiver.retention import Retention
 from receiver.settings import Settings
 from receiver.stores import Reader, Store, control_path, open_reader, open_store
 from receiver.watcher import Watcher
-from receiver.web import create_admin_app, create_app
+from receiver.web import begin, create_admin_app, create_app
 from receiver.web.api import control_app
 from receiver.web.api.parts import Parts
 from receiver.web.health import Health
@@ -111,6 +111,7 @@ class App:
             self.replayer,
             self.retention,
             self.reconciler,
+            self.metrics,
         )
         self.web: ASGIApp = create_app(self.hooks, self.health, self.parts)
 
@@ -209,6 +210,7 @@ async def _serve(
             await app.replayer.start()
             app.retention.start()
             await app.reconciler.start()
+            begin(app.parts)
         for server in servers:
             await server.ready.wait()
         log.info("receiver.ready", **_addresses(settings, listener, admin))

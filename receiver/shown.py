@@ -14,9 +14,20 @@ from receiver.providers.kept import shown_headers, shown_query
 from receiver.providers.senders import Senders
 from receiver.stores import Reader, StoredEvent
 from receiver.stores.following import Followed
-from receiver.subjects import CreditsLine, Subject, SubjectStep
+from receiver.subjects import CreditsLine, Subject, SubjectStep, Trouble
 
 MOST_ITEMS = 1_000
+
+MEANINGS: dict[Trouble, str] = {
+    Trouble.NO_START: "it ended, and the event of its beginning never came",
+    Trouble.NO_RUNNING: "it ended, and no event said that it runs",
+    Trouble.LATE: "an event came more than five minutes after it happened",
+    Trouble.OUT_OF_ORDER: "an event came after one that had happened later",
+    Trouble.CONTRADICTORY: "two ends that differ, or a state that went back",
+    Trouble.LEDGER: "its credits do not add up",
+    Trouble.STALLED: "it has not ended, and nothing was heard of it for long",
+}
+"""What each trouble means, in words that follow its name and a colon."""
 
 A_STEP = 100
 """Events of a stream that are looked at together."""

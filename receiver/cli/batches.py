@@ -34,6 +34,7 @@ from receiver.models import Event, State
 from receiver.providers import Provider
 from receiver.providers.senders import Senders
 from receiver.shown import (
+    MEANINGS,
     items_of,
     last_event,
     links_of,
@@ -50,16 +51,6 @@ from receiver.subjects import (
     Trouble,
 )
 from receiver.timeline import Moment, timeline
-
-MEANINGS: dict[Trouble, str] = {
-    Trouble.NO_START: "it ended, and the event of its beginning never came",
-    Trouble.NO_RUNNING: "it ended, and no event said that it runs",
-    Trouble.LATE: "an event came more than five minutes after it happened",
-    Trouble.OUT_OF_ORDER: "an event came after one that had happened later",
-    Trouble.CONTRADICTORY: "two ends that differ, or a state that went back",
-    Trouble.LEDGER: "its credits do not add up",
-    Trouble.STALLED: "it has not ended, and nothing was heard of it for long",
-}
 
 
 @click.group()

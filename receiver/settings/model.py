@@ -10,7 +10,7 @@ from receiver.models import OnDead, Rate, Secret
 from receiver.settings.fields import ByteSize, option
 
 RESERVED = re.compile(
-    r"/|/healthz|/readyz|/metrics|/api|/api/openapi\.json|/api/v\d+(/.*)?"
+    r"/|/healthz|/readyz|/metrics|/api|/api/openapi\.json|/api/v\d+(/.*)?|/ui(/.*)?"
 )
 """Paths that are ours; no source may have them."""
 

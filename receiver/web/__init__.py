@@ -5,6 +5,7 @@ The HTTP edge: source paths first, by one look-up; everything else by Starlette.
     /healthz  /readyz    alive; can commit       (health)
     /metrics             Prometheus              (health)
     /api/v1/...          JSON                    (api)
+    /  /ui/...           pages for people        (dashboard)
 
 With an `admin_port` the public one has only the source paths and the probes.
 """
@@ -16,10 +17,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from receiver import logs
 from receiver.web.api import ERRORS, routes
 from receiver.web.api.access import Who, by_token
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import render
+from receiver.web.dashboard import HOW, is_on
+from receiver.web.dashboard import routes as pages
 from receiver.web.health import Health
 from receiver.web.hooks import Hooks
 
@@ -51,20 +55,30 @@ def create_admin_app(health: Health, parts: Parts) -> ASGIApp:
     )
 
 
+def begin(parts: Parts) -> None:
+    """What pages show of the last hour is counted from now on."""
+    parts.trends.start(parts.stopping)
+    if not is_on(parts.settings.server):
+        logs.get().info("dashboard.off", advice=HOW)
+
+
 def _everything(health: Health, parts: Parts) -> list[Route]:
     def identify(request: Request) -> Who:
         return by_token(parts.settings.server, request)
 
-    return [*health.routes(), *routes(parts, identify)]
+    return [*health.routes(), *routes(parts, identify), *pages(parts)]
 
 
 async def refuse(request: Request, error: Exception) -> Response:
     """Starlette's own refusals in the shape of all others."""
     if not isinstance(error, HTTPException) or request.url.path.startswith("/api/"):
         return await render(request, error)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "error")
+    status, path = error.status_code, request.url.path
+    if (status, path) == (405, "/"):  # a sender who was given no path
+        status = 404
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "error")
     message = {
-        404: f"nothing is at {request.url.path[:200]}; `receiver check` lists the paths"
-    }.get(error.status_code, error.detail)
+        404: f"nothing is at {path[:200]}; `receiver check` lists the paths"
+    }.get(status, error.detail)
     body = {"error": {"code": code, "message": message}}
-    return JSONResponse(body, error.status_code, headers=error.headers)
+    return JSONResponse(body, status, headers=error.headers)

@@ -22,12 +22,13 @@ def client_address(peer: str, forwarded: str, proxies: Sequence[Network]) -> str
     """
     hops = [hop.strip() for hop in forwarded.split(",")] if forwarded.strip() else []
     client = peer
-    while hops and _is_one_of(client, proxies):
+    while hops and is_one_of(client, proxies):
         client = hops.pop()
     return client
 
 
-def _is_one_of(text: str, proxies: Sequence[Network]) -> bool:
+def is_one_of(text: str, proxies: Sequence[Network]) -> bool:
+    """Whether an address belongs to one of these networks."""
     try:
         address = ip_address(text)
     except ValueError:

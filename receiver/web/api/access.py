@@ -31,8 +31,7 @@ def by_token(server: Server, request: Request) -> Who:
     Raises:
         Problem: nobody we know, or nobody is let in at all; 401.
     """
-    tokens = list(_tokens(server))
-    if not tokens:
+    if not any(True for _ in tokens(server)):
         message = (
             "the API is off: set admin_token in [server], "
             "for example to what this prints: openssl rand -hex 32"
@@ -50,13 +49,14 @@ def by_token(server: Server, request: Request) -> Who:
 def who_has(server: Server, token: str) -> Who | None:
     """Whose token it is."""
     given, found = token.encode(errors="surrogatepass"), None
-    for known, who in _tokens(server):  # all of them: the time taken tells nothing
+    for known, who in tokens(server):  # all of them: the time taken tells nothing
         if hmac.compare_digest(known, given):
             found = who
     return found
 
 
-def _tokens(server: Server) -> Iterator[tuple[bytes, Who]]:
+def tokens(server: Server) -> Iterator[tuple[bytes, Who]]:
+    """Every token there is, and whose it is; none: nobody is let in."""
     if server.admin_token:
         yield server.admin_token.encode(), Who("admin token", may_write=True)
     for i, token in enumerate(server.read_tokens, start=1):

@@ -51,6 +51,16 @@ class Done:
 Handle = Callable[[Call], Awaitable[object]]
 
 
+async def perform(handle: Handle, call: Call) -> object:
+    """Do it; what it changed is logged, and kept with who did it."""
+    found = await handle(call)
+    if not isinstance(found, Done):
+        return found
+    if found.what:
+        await call.parts.note(call.who, found.what, found.details)
+    return found.answer
+
+
 @dataclass(frozen=True)
 class Operation:
     """
@@ -92,11 +102,7 @@ class Operation:
         query = self._query(request)
         body = await self._body(request)
         call = Call(parts, who, request.path_params, query, body, request)
-        found = await self.handle(call)
-        if isinstance(found, Done):
-            if found.what:
-                await parts.note(who, found.what, found.details)
-            found = found.answer
+        found = await perform(self.handle, call)
         if isinstance(found, Response):
             return found
         return JSONResponse(plain(found), self.status)

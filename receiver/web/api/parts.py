@@ -10,6 +10,7 @@ from receiver.alerts import Alerts
 from receiver.dispatcher import Dispatcher
 from receiver.errors import NotFound
 from receiver.ingest import Answer
+from receiver.metrics import Metrics
 from receiver.models import Rejection
 from receiver.providers.senders import Senders
 from receiver.reconciler import Reconciler
@@ -19,6 +20,7 @@ from receiver.routing import Router
 from receiver.settings import Settings
 from receiver.stores import Reader, Store
 from receiver.web.api.access import Who
+from receiver.web.trends import Trends
 
 
 class AcceptAgain(Protocol):
@@ -47,6 +49,7 @@ class Parts:
         replayer: Replayer,
         retention: Retention,
         reconciler: Reconciler,
+        metrics: Metrics,
     ) -> None:
         self.store = store
         self.reader = reader
@@ -55,6 +58,7 @@ class Parts:
         self.accept_again = accept_again
         self.alerts = alerts
         self.replayer = replayer
+        self.trends = Trends(metrics)
         self.started_at = clock.now()
         self.retention = retention
         self.reconciler = reconciler

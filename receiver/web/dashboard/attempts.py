@@ -1,0 +1,30 @@
+"""How often somebody may give a wrong token: few times from one address, and in all."""
+
+from collections import deque
+
+WINDOW_S = 60.0
+FROM_ONE = 5
+IN_ALL = 50
+
+
+class Attempts:
+    """Failed attempts of the last minute.  `now` is any clock that never jumps."""
+
+    def __init__(self) -> None:
+        self._failed: deque[tuple[float, str]] = deque()
+
+    def wait_s(self, address: str, now: float) -> float:
+        """How long this address must wait before it may try again; 0: not at all."""
+        while self._failed and now - self._failed[0][0] >= WINDOW_S:
+            self._failed.popleft()
+        own = [at for at, other in self._failed if other == address]
+        waits = [0.0]
+        if len(own) >= FROM_ONE:
+            waits.append(own[-FROM_ONE] + WINDOW_S - now)
+        if len(self._failed) >= IN_ALL:
+            waits.append(self._failed[-IN_ALL][0] + WINDOW_S - now)
+        return max(waits)
+
+    def failed(self, address: str, now: float) -> None:
+        """The token was wrong."""
+        self._failed.append((now, address))

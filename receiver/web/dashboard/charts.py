@@ -1,0 +1,77 @@
+"""Small charts as the points of an SVG path (pure): no style, no script, no library."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from receiver.messages import words
+from receiver.web.trends import Sample, quantile, steps
+
+WIDTH, HEIGHT = 240, 48
+BARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One count over the last hour: its name, its sum in words, and its bars."""
+
+    name: str
+    said: str
+    kind: str
+    path: str
+
+
+def charts(samples: Sequence[Sample]) -> list[Chart]:
+    """What was received, refused, delivered and failed."""
+    minutes = (samples[-1].at - samples[0].at) / 60
+    span = "hour" if minutes >= 59 else f"{max(1, round(minutes))} min"
+    return [
+        _chart(samples, field, name, kind, span)
+        for field, name, kind in (
+            ("received", "Received", "busy"),
+            ("delivered", "Delivered", "good"),
+            ("failed", "Attempts that failed", "bad"),
+            ("refused", "Refused", "warn"),
+        )
+    ]
+
+
+def latency(samples: Sequence[Sample]) -> str:
+    """`half within 25 ms, 95 % within 250 ms`; empty if nothing was delivered."""
+    half, most = (quantile(samples[0], samples[-1], share) for share in (0.5, 0.95))
+    if half is None or most is None:
+        return ""
+    return f"half {_within(half)}, 95 % {_within(most)}"
+
+
+def _within(seconds: float) -> str:
+    if seconds == float("inf"):
+        return "in more than an hour"
+    return f"within {words.lasting(seconds * 1000) if seconds >= 0.01 else '10 ms'}"
+
+
+def _chart(
+    samples: Sequence[Sample], field: str, name: str, kind: str, span: str
+) -> Chart:
+    values = _gathered(steps(samples, field))
+    total = round(sum(values))
+    return Chart(name, f"{total:,} in the last {span}", kind, _bars(values))
+
+
+def _gathered(values: Sequence[float]) -> list[float]:
+    """As many as there are bars, from the right."""
+    size = max(1, -(-len(values) // BARS))
+    first = len(values) % size
+    heads = [sum(values[:first])] if first else []
+    return heads + [sum(values[i : i + size]) for i in range(first, len(values), size)]
+
+
+def _bars(values: Sequence[float]) -> str:
+    highest = max([*values, 1.0])
+    wide = WIDTH / BARS
+    left = WIDTH - wide * len(values)
+    return " ".join(
+        f"M{left + i * wide:.1f} {HEIGHT}v-{max(1.0, value / highest * HEIGHT):.1f}"
+        f"h{wide - 1:.1f}V{HEIGHT}z"
+        for i, value in enumerate(values)
+        if value > 0
+    )
