@@ -417,9 +417,7 @@ async def _replay(scene: Scene) -> None:
         event_id = await _completed(reader)
     before = len(scene.delivered)
     async with writing(settings) as writer:
-        replay = await writer.post("/replays", {"asked": {"event": event_id}})
-        wanted = {"events": [event_id], "to": ["app"]}
-        await writer.post(f"/replays/{replay['id']}/events", wanted)
+        await writer.post("/replays", {"events": [event_id], "to": ["app"]})
         scene.say("you", f"receiver replay {event_id} --to app")
     await scene.until(
         "the replay", lambda: scene.replayed and len(scene.delivered) > before
