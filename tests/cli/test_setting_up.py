@@ -326,7 +326,10 @@ async def test_the_console_log_is_not_driven_by_what_providers_send(tmp_path):
         env={**os.environ, "FORCE_COLOR": ""},
     )  # fmt: skip
     assert process.stderr is not None
-    ready = await process.stderr.readline()
+    ready = b""
+    while b"receiver.ready" not in ready:
+        ready = await process.stderr.readline()
+        assert ready, "it ended"
     url = ready.decode().partition("url=")[2].split()[0]
 
     code, _, err = await command(
