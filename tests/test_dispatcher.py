@@ -514,9 +514,17 @@ async def test_a_reload_while_an_outcome_is_being_written_repeats_nothing(
 
 
 async def test_an_outcome_that_can_never_be_written_stops_nobody_else(bench, target):
+    opened = asyncio.Event()
+
+    async def late(_: Seen) -> web.StreamResponse:
+        await opened.wait()
+        return web.Response()
+
+    target.respond = late
     async with sink() as other:
         await bench.start(to(target), to(other, "other"))
         await bench.accept("app")
+        await target.wait_for(1)
         [delivery] = await bench.deliveries("app")
         connection = sqlite3.connect(bench.folder / "receiver.db")
         number = int(delivery.id[4:], 16)
@@ -527,8 +535,7 @@ async def test_an_outcome_that_can_never_be_written_stops_nobody_else(bench, tar
         connection.commit()
         connection.close()
 
-        bench.dispatcher.wake(["app"])
-        await target.wait_for(1)
+        opened.set()
         await bench.accept("other")
         await other.wait_for(1)
         await bench.settled("other", Status.DELIVERED)
