@@ -19,7 +19,7 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from receiver import logs
+from receiver import collector, logs
 from receiver.alerts import Alerts
 from receiver.batches import Batches
 from receiver.child import kill_all
@@ -174,6 +174,7 @@ def run(
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     raise_descriptor_limit()
+    collector.spare()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, load, fd))
 
@@ -406,9 +407,8 @@ def _on_signals(stop: asyncio.Event, reload: Callable[[], object]) -> None:
         task.add_done_callback(tasks.discard)
 
     def begin_to_stop() -> None:
-        if (
-            stop.is_set()
-        ):  # asked twice: what is unfinished is done after the next start
+        if stop.is_set():
+            # asked twice: what is unfinished is done after the next start
             kill_all()
             os._exit(1)
         stop.set()

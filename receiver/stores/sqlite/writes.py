@@ -32,6 +32,8 @@ _INSERT_DELIVERY = (
     "INSERT INTO deliveries VALUES (?1, ?2, ?3, 0, 0, ?4, 0, NULL, 0, NULL, NULL, NULL,"
     f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
 )
+_ALONE = "?, ?, ?, 0, 0, ?, 0, NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL"
+"""A delivery that stands in no line, as (id, event, destination, due)."""
 
 
 class NewEvent(NamedTuple):
@@ -99,21 +101,36 @@ def _known_keys(
 
 
 def _insert_events(connection: sqlite3.Connection, created: Sequence[NewEvent]) -> None:
-    connection.executemany(
-        f"INSERT INTO events VALUES ({_marks(19)})",
-        [item.row for item in created],
-    )
-    connection.executemany(
-        "INSERT INTO event_keys VALUES (?, ?, ?)",
-        [(item.key_hash, item.id, item.body_hash) for item in created],
-    )
-    connection.executemany(
-        _INSERT_DELIVERY,
-        [row for item in created for row in item.deliveries],
-    )
+    _insert(connection, "events", _marks(19), [item.row for item in created])
+    keys = [(item.key_hash, item.id, item.body_hash) for item in created]
+    _insert(connection, "event_keys", _marks(3), keys)
+    deliveries = [row for item in created for row in item.deliveries]
+    alone = [row[:4] for row in deliveries if row[4] is None]
+    in_line = [row for row in deliveries if row[4] is not None]
+    _insert(connection, "deliveries", _ALONE, alone)
+    connection.executemany(_INSERT_DELIVERY, in_line)
     held = [(item.id, item.held_until) for item in created if item.held_until]
     if held:
         confirmations.hold(connection, held)
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    table: str,
+    values: str,
+    rows: Sequence[tuple[Any, ...]],
+) -> None:
+    """
+    Many rows in a statement: after each the thread has to get the interpreter back,
+    which may be a while when the event loop is busy.
+    """
+    done = 0
+    while done < len(rows):
+        size = next(n for n in (64, 16, 4, 1) if n <= len(rows) - done)
+        sql = f"INSERT INTO {table} VALUES {', '.join([f'({values})'] * size)}"
+        chunk = rows[done : done + size]
+        connection.execute(sql, [value for row in chunk for value in row])
+        done += size
 
 
 def add_variants(
