@@ -2,12 +2,20 @@
 How fast webhooks are taken, next to a server that does nothing.
 
     .venv/bin/python -m tests.benchmarks.intake
+    .venv/bin/python -m tests.benchmarks.intake --sync-ms 5 --connections 256
 
 In one run, on one machine, alternating: bare uvicorn that reads the body and answers
 200, and `receiver serve` with three destinations and one `when`, every event signed,
-unique and committed with `synchronous=FULL` before its 200.  The ratio is what counts;
-the figures themselves belong to the machine.  The load comes from this process, over
-raw keep-alive connections, so that the client costs little.
+unique and committed with `synchronous=FULL` before its 200.  Metrics are counted.  The
+three destinations are paused: each event's three deliveries are committed with it, and
+none is attempted, for how fast those are is measured by itself (`delivering`).  All else
+that a server does beside taking goes on, such as following its events.
+
+The ratio is what counts; the figures themselves belong to the machine.  The load comes
+from this process, over raw keep-alive connections, so that the client costs little; the
+server has a core of its own.  The CPU time is the server's, of all its threads, for each
+request: where others use the machine, too, its ratio says more than that of the rates.
+With `--sync-ms` the disk takes so long for each fsync (`slow_sync.c`, made with gcc).
 """
 
 import argparse
@@ -17,10 +25,11 @@ import json
 import os
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,7 +159,9 @@ async def bare(pin: Callable[[], None]) -> AsyncIterator[Server]:
 
 
 @contextlib.asynccontextmanager
-async def ours(pin: Callable[[], None], log_level: str) -> AsyncIterator[Server]:
+async def ours(
+    pin: Callable[[], None], log_level: str, sync_ms: float = 0
+) -> AsyncIterator[Server]:
     """The real server, its three destinations paused: what is measured is the intake."""
     port = free_port()
     destinations = dict.fromkeys("abc", 'type = "http"\nurl = "http://127.0.0.1:9/"')
@@ -169,23 +180,27 @@ async def ours(pin: Callable[[], None], log_level: str) -> AsyncIterator[Server]
         (folder / "receiver.toml").write_text(
             toml.replace("port = 0", f"port = {port}")
         )
-        async with running(
-            [sys.executable, "-m", "receiver", "serve"], port, pin, folder
-        ) as found:
+        slow = slow_disk(folder, sync_ms) if sync_ms else {}
+        arguments = [sys.executable, "-m", "receiver", "serve"]
+        async with running(arguments, port, pin, folder, slow) as found:
             await _pause(folder)
             yield found
 
 
 @contextlib.asynccontextmanager
 async def running(
-    arguments: list[str], port: int, pin: Callable[[], None], folder: Path
+    arguments: list[str],
+    port: int,
+    pin: Callable[[], None],
+    folder: Path,
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Server]:
     """A server process on its own core, its log in a file, once it takes connections."""
     with tempfile.TemporaryFile() as log:
         process = await asyncio.create_subprocess_exec(
             *arguments,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+            env={**os.environ, "PYTHONPATH": str(Path.cwd()), **(more or {})},
             stderr=log,
             preexec_fn=pin,
         )
@@ -200,6 +215,16 @@ async def running(
         finally:
             process.terminate()
             await process.wait()
+
+
+def slow_disk(folder: Path, sync_ms: float) -> dict[str, str]:
+    """The environment in which each fsync takes so long."""
+    library = folder / "slow_sync.so"
+    source = Path(__file__).with_name("slow_sync.c")
+    subprocess.run(
+        ["gcc", "-shared", "-fPIC", "-O2", "-o", library, source, "-ldl"], check=True
+    )
+    return {"LD_PRELOAD": str(library), "SLOW_SYNC_US": str(round(sync_ms * 1000))}
 
 
 def free_port() -> int:
@@ -218,7 +243,7 @@ def pin_to(core: int) -> Callable[[], None]:
     return lambda: os.sched_setaffinity(0, {core})
 
 
-async def run(rounds: int, count: int, connections: int) -> None:
+async def run(rounds: int, count: int, connections: int, sync_ms: float) -> None:
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})
     pin = pin_to(cores[-1])
@@ -235,7 +260,7 @@ async def run(rounds: int, count: int, connections: int) -> None:
                 async with bare(pin) as server:
                     measured = await load(server, requests, connections)
             else:
-                async with ours(pin, name.split()[-1]) as server:
+                async with ours(pin, name.split()[-1], sync_ms) as server:
                     measured = await load(server, requests, connections)
             measurements.append(measured)
             sys.stderr.write(f"\rround {number + 1} of {rounds}: {name:<20}")
@@ -265,9 +290,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--sync-ms", type=float, default=0.0)
     chosen = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(chosen.rounds, chosen.count, chosen.connections))
+        runner.run(run(chosen.rounds, chosen.count, chosen.connections, chosen.sync_ms))
 
 
 if __name__ == "__main__":
