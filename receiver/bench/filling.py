@@ -28,7 +28,7 @@ from receiver.models import (
 )
 from receiver.providers.body import parse
 from receiver.providers.sending import outgoing
-from receiver.stores.sqlite import SqliteStore
+from receiver.stores.sqlite.store import SqliteStore
 
 CHUNK = 20_000
 """Events in one transaction."""

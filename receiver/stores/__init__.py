@@ -127,7 +127,7 @@ async def open_store(url: str, *, min_free_bytes: int = 0) -> Store:
         StoreLocked: another process owns it.
         StoreUnusable: the url is of no known kind, or the file is not fit for use.
     """
-    from receiver.stores.sqlite import SqliteStore  # noqa: PLC0415 (loads the driver)
+    from receiver.stores.sqlite.store import SqliteStore  # noqa: PLC0415 (loads the driver)
 
     return await SqliteStore.open(sqlite_path(url), min_free_bytes)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from receiver.stores import open_store
-from receiver.stores.sqlite import SqliteStore
 from receiver.stores.sqlite.backup import copy, inspect
+from receiver.stores.sqlite.store import SqliteStore
 from tests.cli.conftest import ROUTES, Place, destinations
 from tests.making import sample
 from tests.serving import config, serving

@@ -14,10 +14,11 @@ import pytest
 
 from receiver.errors import StoreBusy, StoreError, StoreLocked, StoreUnusable
 from receiver.stores import open_reader, open_store, sqlite_path
-from receiver.stores.sqlite import CACHED_EVENT_BYTES, SqliteStore
 from receiver.stores.sqlite.group import GroupCommit
 from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations, newest
 from receiver.stores.sqlite.reader import connect, open_file
+from receiver.stores.sqlite.store import SqliteStore
+from receiver.stores.sqlite.writer import CACHED_EVENT_BYTES
 from tests.stores.making import (
     ALL_EVENTS,
     NOW,

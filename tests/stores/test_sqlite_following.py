@@ -11,8 +11,9 @@ import pytest
 from receiver.batches import Batches
 from receiver.providers.senders import Senders
 from receiver.settings import Server, Settings, StoreSettings
-from receiver.stores.sqlite import SqliteStore, reads, subjects
+from receiver.stores.sqlite import reads, subjects
 from receiver.stores.sqlite.reader import SqliteReader
+from receiver.stores.sqlite.store import SqliteStore
 from receiver.subjects import SubjectFilter, Trouble
 from tests.stores.making import NOW, accepted
 from tests.stores.subjects import change

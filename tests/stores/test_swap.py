@@ -9,7 +9,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from receiver.stores.sqlite import SqliteStore
+from receiver.stores.sqlite.store import SqliteStore
 from tests.stores.making import accepted
 
 KILLED = """

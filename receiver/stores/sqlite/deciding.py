@@ -2,24 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from receiver import ids
 from receiver.clock import to_ms
 from receiver.stores.confirming import Verdict
 from receiver.stores.sqlite import asking
 from receiver.stores.sqlite.confirmations import VERDICTS, Decided, decide
-from receiver.stores.sqlite.group import Then
-from receiver.stores.sqlite.handover import HandOver
-from receiver.stores.sqlite.pending import Pending
-from receiver.stores.sqlite.reader import SqliteReader
+from receiver.stores.sqlite.writer import SqliteWriter
 
 
-class DecidingStore(SqliteReader):
+class Deciding(SqliteWriter):
     """Implements `ConfirmingStore` and `AskingStore`."""
-
-    _pending: Pending
-    _hand_over: HandOver
 
     async def decide(
         self,
@@ -62,8 +55,3 @@ class DecidingStore(SqliteReader):
     async def ask_anew(self, source: str, subjects: Sequence[str]) -> None:
         number = self._names.numbers.get(source, -1)
         await self._write(asking.ask_anew, [(number, one) for one in subjects])
-
-    async def _write(
-        self, operation: Any, item: Any, size: int = 0, then: Then | None = None
-    ) -> Any:
-        raise NotImplementedError

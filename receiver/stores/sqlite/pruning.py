@@ -6,14 +6,12 @@ from datetime import datetime
 from receiver.clock import to_ms
 from receiver.stores.pruning import Cutoffs, Pruned
 from receiver.stores.sqlite import extent, retention
-from receiver.stores.sqlite.group import GroupCommit
-from receiver.stores.sqlite.reader import SqliteReader
+from receiver.stores.sqlite.writer import SqliteWriter
 
 
-class SqlitePruner(SqliteReader):
-    """See `receiver.stores.Store` for what each method promises."""
+class Pruning(SqliteWriter):
+    """Implements `Prunes`."""
 
-    _group: GroupCommit
     _changes = -1
     """How many the connection had made after the last step; -1: there was none."""
     _held_after = 0

@@ -1,0 +1,110 @@
+"""The part of the SQLite store that changes what somebody asked to have changed."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from receiver import ids
+from receiver.clock import to_ms
+from receiver.errors import NotFound
+from receiver.models import ReplayStep
+from receiver.stores.sqlite import audit, lines, reads, replays, writes
+from receiver.stores.sqlite.group import Then
+from receiver.stores.sqlite.rows import to_json
+from receiver.stores.sqlite.writer import SqliteWriter
+
+
+class Mending(SqliteWriter):
+    """Implements `MendingStore`."""
+
+    async def retry(self, deliveries: Sequence[str], now: datetime) -> int:
+        def then(changed: writes.Changed) -> None:
+            for row in changed.rows:
+                self._pending.change(row.destination, 1 if row.status else 0)
+
+        return await self._change(writes.retry, deliveries, now, then)
+
+    async def cancel(self, deliveries: Sequence[str], now: datetime) -> int:
+        def then(changed: writes.Changed) -> None:
+            for row in changed.rows:
+                self._pending.change(row.destination, 0 if row.status else -1)
+
+        return await self._change(writes.cancel, deliveries, now, then)
+
+    async def _change(
+        self, operation: Any, deliveries: Sequence[str], now: datetime, then: Then
+    ) -> int:
+        numbers = [
+            ids.number("dlv", delivery) for delivery in dict.fromkeys(deliveries)
+        ]
+        item = (numbers, to_ms(now))
+        changed: writes.Changed = await self._write(operation, item, then=then)
+        if changed.missing:
+            missing = ids.public("dlv", changed.missing[0])
+            raise NotFound(f"there is no delivery {missing}")
+        return len(changed.rows)
+
+    async def create_replay(
+        self, asked: Mapping[str, object], now: datetime, *, running: bool = False
+    ) -> str:
+        number = self._ids.take(now)
+        item = (number, to_ms(now), to_json(asked), running)
+        await self._write(replays.add_replays, item)
+        return ids.public("rpl", number)
+
+    async def cancel_replay(self, replay_id: str, now: datetime) -> bool:
+        item = (to_ms(now), ids.number("rpl", replay_id))
+        cancelled: bool = await self._write(replays.cancel, item)
+        return cancelled
+
+    async def add_audit(
+        self, who: str, what: str, details: Mapping[str, object], now: datetime
+    ) -> None:
+        await self._write(audit.add, (to_ms(now), who, what, to_json(details)))
+
+    async def add_replayed(
+        self,
+        replay_id: str,
+        wanted: Sequence[tuple[str, str, datetime]],
+        *,
+        as_new: bool,
+        now: datetime,
+        step: ReplayStep | None = None,
+    ) -> int:
+        if not wanted and step is None:
+            return 0
+        await self._know_names(*{destination for _, destination, _ in wanted})
+        events = {ids.number("evt", event) for event, _, _ in wanted}
+        about = await reads.about(self._reader, sorted(events))
+        first = self._ids.take(now, len(wanted))
+        rows: list[replays.Replayed] = []
+        for i, (event_id, name, due) in enumerate(wanted):
+            event, to = ids.number("evt", event_id), self._names.numbers[name]
+            source, subject = about[event]
+            in_line = to in self._due_now.ordered
+            line = lines.line_of(source, subject) | lines.BY_HAND if in_line else None
+            rows.append(
+                replays.Replayed(first + i, event, to, source, to_ms(due), line)
+            )
+
+        def then(added: Sequence[replays.Replayed] | None) -> None:
+            for row in added or ():
+                self._pending.change(row.destination, 1)
+
+        reached = None if step is None else replays.reached(step, now)
+        item = replays.NewReplayed(ids.number("rpl", replay_id), as_new, rows, reached)
+        added: Sequence[replays.Replayed] | None = await self._write(
+            replays.add_replayed, item, len(rows) * 64, then
+        )
+        return -1 if added is None else len(added)
+
+    async def pause(self, destination: str, reason: str, now: datetime) -> bool:
+        await self._know_names(destination)
+        number = self._names.numbers[destination]
+        changed: bool = await self._write(writes.pause, (number, to_ms(now), reason))
+        return changed
+
+    async def resume(self, destination: str, now: datetime) -> bool:
+        number = self._names.numbers.get(destination, -1)
+        changed: bool = await self._write(writes.resume, (number, to_ms(now)))
+        return changed
