@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from receiver.app import App, _reload, _stop
+from receiver.app import App
 from receiver.destinations.http import HttpSettings
 from receiver.models import Secret
+from receiver.reloading import reload
 from receiver.settings import Server, Settings, StoreSettings
 
 
@@ -42,15 +43,13 @@ async def test_of_two_reloads_at_once_the_later_is_what_holds(app, tmp_path):
     ordered = settings(tmp_path, "app", "old", ordering="subject")
     plain = settings(tmp_path, "app", "new")
 
-    await asyncio.gather(_reload(app, lambda: ordered), _reload(app, lambda: plain))
+    await asyncio.gather(reload(app, lambda: ordered), reload(app, lambda: plain))
 
     assert app.settings == plain
     assert set(app.dispatcher.paused()) == {"app", "new"}
 
 
 async def test_a_reload_begins_nothing_once_a_stop_has_begun(app, tmp_path):
-    await asyncio.gather(
-        _stop(app, [], []), _reload(app, lambda: settings(tmp_path, "app"))
-    )
+    await asyncio.gather(app.stop(), reload(app, lambda: settings(tmp_path, "app")))
 
     assert app.dispatcher.paused() == {}

@@ -42,7 +42,7 @@ def serve(config: Path | None, fd: int | None) -> None:
 
     settings = complete(config)
     logs.configure(settings.server.log_level, settings.server.log_format)
-    from receiver.app import run
+    from receiver.process import run
 
     run(settings, lambda: complete(config), fd if fd is not None else _handed_over())
 

@@ -7,10 +7,11 @@ from typing import cast
 
 import pytest
 
-from receiver.app import App, _public, _Server
+from receiver.app import App
 from receiver.models import Secret
 from receiver.offload import LARGE_BYTES
 from receiver.providers import KINDS, Kind
+from receiver.servers import HttpServer, public
 from receiver.settings import Server, Settings, Source, StoreSettings
 from tests.serving import SECRET
 from tests.web.wire import Answer, connected, event, post, request, signed
@@ -49,7 +50,7 @@ async def app(tmp_path, monkeypatch) -> AsyncIterator[App]:
 @pytest.fixture
 async def url(app: App) -> AsyncIterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(_public(app, app.web))
+        server = HttpServer(public(app.web, app.settings.server))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await server.ready.wait()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
