@@ -7,19 +7,12 @@ request that arrived, a line the server logged.
 """
 
 import asyncio
-import json
-import os
 import secrets
 import signal
-import socket
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from email.message import EmailMessage
-from functools import cached_property
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,117 +22,19 @@ import click
 from receiver import clock
 from receiver.cli.common import looking, program, settings_of, waits
 from receiver.cli.output import clean, coloured
-from receiver.cli.stand_ins import http_server, smtp_server
+from receiver.cli.scene import Scene, set_up, short
 from receiver.cli.status import show_ledger
 from receiver.cli.writing import writing
 from receiver.ledger import Ledger
 from receiver.models import Secret
-from receiver.providers import Provider, provider_of
 from receiver.providers.samples import samples
 from receiver.providers.sending import outgoing
-from receiver.settings import Source
 
 BURST = 200
 DOCUMENTED = tuple(
     f"batch.{word}"
     for word in ("created", "running", "completed", "failed", "refunded")
 )
-FAILURES = 2
-PATIENCE_S = 30.0
-
-CONFIG = """\
-[server]
-port = {port}
-log_format = "json"
-
-[store]
-url = "sqlite:///receiver.db"
-
-[sources.sora2]
-provider = "sora2"
-path = "/webhook/sora2"
-secrets = ["${SORA2_WEBHOOK_SECRET}"]
-
-[destinations.app]
-type = "http"
-url = "${APP_URL}"
-retry = { waits = ["1s", "2s"] }
-
-[destinations.ops]
-type = "slack"
-url = "${SLACK_WEBHOOK_URL}"
-max_rate = "50/s"                        # the stand-in takes more than Slack does
-
-[destinations.finance]
-type = "email"
-smtp = "${SMTP_URL}"
-from = "receiver@example.com"
-to = ["finance@example.com"]
-
-[[routes]]
-name = "everything"
-source = "sora2"
-to = ["app"]
-
-[[routes]]
-name = "trouble"
-source = "sora2"
-types = ["batch.completed", "batch.failed"]
-when = 'event.state in ["failed", "partial"]'
-to = ["ops"]
-
-[[routes]]
-name = "money"
-source = "sora2"
-types = ["batch.refunded"]
-to = ["finance"]
-"""
-
-
-@dataclass
-class Scene:
-    """What was seen so far; `news` is notified of everything new."""
-
-    started: float
-    secret: Secret
-    folder: Path
-    url: str = ""
-    failures_left: int = FAILURES
-    slack: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    mails: list[EmailMessage] = field(default_factory=list[EmailMessage])
-    replayed: list[str] = field(default_factory=list[str])
-    delivered: set[str] = field(default_factory=set[str])
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @cached_property
-    def provider(self) -> Provider:
-        """The sender, which signs as the real one would."""
-        source = Source("sora2", provider="sora2", secrets=(self.secret,))
-        return provider_of(source)
-
-    def say(self, who: str, text: str) -> None:
-        """One line of the story, with its time."""
-        after = f"{clock.monotonic() - self.started:6.2f} s"
-        who = click.style(f"{who:>9}", fg="cyan")
-        click.echo(f"{click.style(after, dim=True)} {who}  {text}")
-
-    def chapter(self, title: str) -> None:
-        click.secho(f"\n{title}", bold=True)
-
-    async def until(self, what: str, ready: Any) -> None:
-        """
-        Raises:
-            click.ClickException: it did not happen in time.
-        """
-        try:
-            async with asyncio.timeout(PATIENCE_S):
-                while not ready():
-                    self.news.clear()
-                    await self.news.wait()
-        except TimeoutError:
-            raise click.ClickException(
-                f"{what} did not happen in {PATIENCE_S:g} s"
-            ) from None
 
 
 @click.command()
@@ -159,7 +54,7 @@ async def demo(keep: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="receiver-demo-") as name:
         scene = Scene(clock.monotonic(), Secret(secrets.token_hex(32)), Path(name))
         async with AsyncExitStack() as stack:
-            await _set_up(scene, stack)
+            await set_up(scene, stack)
             await _documented(scene)
             await _repeats_and_forgeries(scene)
             await _burst(scene)
@@ -170,125 +65,6 @@ async def demo(keep: bool) -> None:
             _what_next(scene, keep)
             if keep:
                 await _wait_for_interrupt()
-
-
-async def _set_up(scene: Scene, stack: AsyncExitStack) -> None:
-    scene.chapter("A real server, and three places to deliver to")
-    app = await stack.enter_async_context(http_server(_app_arrived(scene)))
-    slack = await stack.enter_async_context(http_server(_slack_arrived(scene)))
-    smtp = await stack.enter_async_context(smtp_server(_mail_arrived(scene)))
-    text = CONFIG.replace("{port}", str(_free_port()))  # for `send` to know it, too
-    (scene.folder / "receiver.toml").write_text(text)
-    variables = {
-        "SORA2_WEBHOOK_SECRET": scene.secret,
-        "APP_URL": f"{app}/batches",
-        "SLACK_WEBHOOK_URL": f"{slack}/services/demo",
-        "SMTP_URL": smtp,
-    }
-    lines = "".join(f"{key}={value}\n" for key, value in variables.items())
-    (scene.folder / ".env").write_text(lines)
-    await stack.enter_async_context(_server(scene))
-    scene.say("receiver", f"listens at {scene.url}/webhook/sora2")
-    scene.say(
-        "app", f"takes every event at {app}/batches, and will fail {FAILURES} times"
-    )
-    scene.say("ops", f"a Slack channel at {slack}, for failed and partial batches")
-    scene.say("finance", f"a mailbox at {smtp}, for refunds")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@asynccontextmanager
-async def _server(scene: Scene) -> AsyncGenerator[None, None]:
-    """`receiver serve` in the scene's folder, its log read line by line."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "receiver",
-        "-c",
-        str(scene.folder / "receiver.toml"),
-        "serve",
-        cwd=scene.folder,
-        env={**os.environ},
-        stderr=asyncio.subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is ours to pass on
-    )
-    reading = asyncio.create_task(
-        _follow(scene, cast("asyncio.StreamReader", process.stderr))
-    )
-    try:
-        await scene.until("the server's start", lambda: scene.url or reading.done())
-        if not scene.url:
-            raise click.ClickException("the server did not start")
-        yield
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        await process.wait()
-        await reading
-
-
-async def _follow(scene: Scene, log: asyncio.StreamReader) -> None:
-    async for raw in log:
-        try:
-            line = json.loads(raw)
-        except ValueError:
-            scene.say("receiver", clean(raw.decode(errors="replace").rstrip()))
-            continue
-        _tell(scene, line)
-        scene.news.set()
-    scene.news.set()
-
-
-def _tell(scene: Scene, line: Mapping[str, Any]) -> None:
-    """What the server logged, as a line of the story."""
-    match line.get("event"):
-        case "receiver.ready":
-            scene.url = line["url"]
-        case "delivery.attempted":
-            result = coloured("ok" if line["result"] == "ok" else "failed")
-            text = f"attempt {line['attempt']} of {line['type']} {_short(line['subject'])}: {result}"
-            if line["status"] == "delivered":
-                scene.delivered.add(line["id"])
-            else:
-                text += f" ({line['detail']}), {line['status']}, again at {line['next_at'][11:19]}"
-            scene.say(f"-> {line['destination']}", text)
-        case _:
-            pass
-
-
-def _short(subject: str) -> str:
-    """The end of a batch id: enough to tell one from another."""
-    return f"..{subject[-4:]}" if subject else " " * 6
-
-
-def _app_arrived(scene: Scene) -> Any:
-    def arrived(headers: Mapping[str, str], _: bytes) -> int:
-        if "receiver-replay" in headers:
-            scene.replayed.append(headers["webhook-id"])
-            scene.news.set()
-        if scene.failures_left:
-            scene.failures_left -= 1
-            return 503
-        return 200
-
-    return arrived
-
-
-def _slack_arrived(scene: Scene) -> Any:
-    def arrived(_: Mapping[str, str], body: bytes) -> int:
-        scene.slack.append(json.loads(body))
-        return 200
-
-    return arrived
-
-
-def _mail_arrived(scene: Scene) -> Any:
-    return scene.mails.append
 
 
 async def _post(
@@ -323,7 +99,7 @@ async def _send(
     rest = answer.get("id") or error.get("message", "")
     scene.say(
         "provider",
-        f"{label:<16} {_short(batch)} {status} {coloured(word)} {rest}".rstrip(),
+        f"{label:<16} {short(batch)} {status} {coloured(word)} {rest}".rstrip(),
     )
 
 
@@ -374,7 +150,7 @@ async def _burst(scene: Scene) -> None:
 async def _settle(scene: Scene) -> None:
     """Wait until what was decided is delivered."""
     scene.chapter("What failed is tried again")
-    async with looking(settings_of(scene.folder / "receiver.toml")) as reader:
+    async with looking(settings_of(scene.config)) as reader:
         decided = (await reader.totals()).routed_deliveries
     await scene.until("all deliveries", lambda: len(scene.delivered) >= decided)
     scene.say("receiver", f"all {decided} deliveries are done")
@@ -403,7 +179,7 @@ def _block_lines(block: Mapping[str, Any]) -> list[str]:
 
 async def _prove(scene: Scene) -> None:
     scene.chapter("The ledger: what was decided, against what there is")
-    async with looking(settings_of(scene.folder / "receiver.toml")) as reader:
+    async with looking(settings_of(scene.config)) as reader:
         ledger = Ledger(await reader.ledger(), await reader.totals())
         refused = await reader.rejections(source=None, limit=10)
     show_ledger(ledger)
@@ -412,7 +188,7 @@ async def _prove(scene: Scene) -> None:
 
 async def _replay(scene: Scene) -> None:
     scene.chapter("One event again, to the app only")
-    settings = settings_of(scene.folder / "receiver.toml")
+    settings = settings_of(scene.config)
     async with looking(settings) as reader:
         event_id = await _completed(reader)
     before = len(scene.delivered)
