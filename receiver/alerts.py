@@ -170,7 +170,8 @@ class Alerts:
             )
 
         if contradicted:
-            self._raise(make(1), key=f"event.unconfirmed:{event.id}")
+            name = f"{event.source}:{event.key}"  # what is repeated is told once
+            self._raise(make(1), key=f"event.unconfirmed:{name}"[:400])
         else:
             self._seldom(("event.unconfirmed", event.source), UNCONFIRMED_EVERY_S, make)
 

@@ -56,7 +56,9 @@ class App:
         folders = (self.batches, self.joins)
         self.follower = Follower("events", store, folders, self.alerts.tell)
         self.askers = Askers(self.senders)
-        self.confirmer = Confirmer(store, self.senders, self.askers, self.alerts)
+        self.confirmer = Confirmer(
+            store, self.senders, self.askers, self.alerts, self.follower.wake
+        )
         self.intake = Intake(
             settings,
             store,

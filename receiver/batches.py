@@ -19,7 +19,14 @@ from receiver.models import Scalar, State
 from receiver.providers.senders import Senders
 from receiver.settings import Settings
 from receiver.stores.following import Followed, FollowingReader, Known, Name
-from receiver.subjects import Subject, SubjectChange, SubjectStep, Trouble
+from receiver.subjects import (
+    Standing,
+    Subject,
+    SubjectChange,
+    SubjectStep,
+    Trouble,
+    counts,
+)
 
 MOST_STEPS = 100
 """Steps kept of one subject; of a busier one after these only what changes its state."""
@@ -48,6 +55,7 @@ class _One:
     life: Life
     steps: list[SubjectStep]
     facts: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    decided: list[SubjectStep] = field(default_factory=list[SubjectStep])
 
 
 class Batches:
@@ -81,7 +89,8 @@ class Batches:
         for i, event in enumerate(told):
             await _breathe(i)
             name = (event.source, event.subject)
-            lives[name] = _grown(lives.get(name), known.get(name), event)
+            if one := _grown(lives.get(name), known.get(name), event):
+                lives[name] = one
         news = ids.made_at(ids.number("evt", events[-1].id)) > now - NEWS
         changes: list[SubjectChange] = []
         raises: list[Raise] = []
@@ -132,7 +141,7 @@ class Batches:
             facts=facts,
             stalled_at=None if life.stalled is None else from_ms(life.stalled),
         )
-        return SubjectChange(kept, dump(life), check_at, one.steps)
+        return SubjectChange(kept, dump(life), check_at, one.steps, one.decided)
 
     # -- what only time says
 
@@ -179,19 +188,41 @@ async def _breathe(done: int) -> None:
         await asyncio.sleep(0)
 
 
-def _grown(one: _One | None, known: Known | None, event: Followed) -> _One:
-    """A subject with one more event in its life."""
+def _grown(one: _One | None, known: Known | None, event: Followed) -> _One | None:
+    """A subject with one more event in its life; None: there is nothing to be kept."""
     before = one.life if one else load(known.memory) if known else None
-    life = after(before, _said(event))
+    life = _lived(before, event)
+    if life is None:
+        return None
     if one is None:
         number = ids.number("evt", event.id)
         subject_id = known.id if known is not None else ids.public("sub", number)
         name = (event.source, event.subject)
         one = _One(name, subject_id, event.provider, life, [])
     one.life = life
-    if life.events <= MOST_STEPS or (before and _became(before) != _became(life)):
+    if event.standing not in (None, Standing.WAITING):
+        one.decided.append(_step(event))
+    if _is_shown(event, before, life):
         one.steps.append(_step(event))
     return one
+
+
+def _lived(before: Life | None, event: Followed) -> Life | None:
+    if event.standing is None:
+        return after(before, _said(event))
+    if event.standing is Standing.WAITING:
+        return lifecycle.awaited(before, _said(event))
+    return lifecycle.decided(before, _said(event), counts=counts(event.standing))
+
+
+def _is_shown(event: Followed, before: Life | None, life: Life) -> bool:
+    """Whether the event is to be a step; one that does not count is none that is new."""
+    if event.standing is Standing.WAITING:
+        return life.held <= MOST_STEPS
+    if not counts(event.standing):
+        return False
+    few = life.events <= MOST_STEPS
+    return few or (before is not None and _became(before) != _became(life))
 
 
 def _became(life: Life) -> tuple[object, ...]:
@@ -218,6 +249,7 @@ def _step(event: Followed) -> SubjectStep:
         event.occurred_at,
         event.received_at,
         event.origin,
+        event.standing,
     )
 
 

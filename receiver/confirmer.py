@@ -10,7 +10,7 @@ store, with a time at which it falls due by itself.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -39,7 +39,10 @@ _NOT_SAID_ALIKE = frozenset({"code", "results", "results_sha256", "state", "type
 
 
 class Confirmer:
-    """Decides about what is held; `start` begins and `stop` ends it."""
+    """
+    Decides about what is held, and wakes who follows events; `start` begins and `stop`
+    ends it.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,9 @@ class Confirmer:
         senders: Senders,
         askers: Askers,
         alerts: Alerts,
+        wake: Callable[[], None],
     ) -> None:
+        self._wake = wake
         self._store = store
         self._senders = senders
         self._askers = askers
@@ -107,6 +112,7 @@ class Confirmer:
         deliver = verdict == "confirmed" or (verdict == "unconfirmed" and not cancels)
         now = clock.now()
         await self._store.decide(event.id, verdict, note, deliver=deliver, now=now)
+        self._wake()
         self._tell(event, verdict, note, deliver=deliver)
 
     def _asker(self, held: Held) -> SourceAsker | None:

@@ -5,6 +5,10 @@ them.
     committed -> woken -> a stretch of events -> folders -> alerts, then all they keep
                                                             and the cursor, in one commit
 
+An event about which its sender's API is asked is followed in its place, where it only
+waits, and once more after it was decided; the decision and the note that it has to be
+followed are one commit, what folders make of it and the end of that note another.
+
 It is out of the way of answers.  A folder is a pure function of what it kept before and
 of an event; whatever it asks to be kept is committed together with how far it has come,
 so a crash neither repeats nor skips anything.  Alerts are raised before that commit and
@@ -116,6 +120,7 @@ class Follower:
         while True:
             try:
                 await self._follow()
+                await self._follow_decisions()
                 await self._look()
                 wait = 1.0
             except StoreError as error:
@@ -165,7 +170,16 @@ class Follower:
         if done >= STRETCH * 10:
             logs.get().info("follower.caught_up", events=done)
 
+    async def _follow_decisions(self) -> None:
+        """Fold once more what counts only since it was confirmed, or does not."""
+        while self._cursor is not None:
+            events = await self._store.decided(self._cursor, STRETCH)
+            if not events:
+                break
+            await self._take(Stretch(events, None))
+
     async def _take(self, stretch: Stretch) -> None:
+        """With `upto` None these are decisions."""
         try:
             await self._fold(stretch.events, stretch.upto)
         except StoreError as error:
@@ -174,29 +188,35 @@ class Follower:
             await self._take_apart(stretch)
         except Exception:  # noqa: BLE001 (a fault in a folder: find the event)
             await self._take_apart(stretch)
-        self._cursor = stretch.upto
+        self._cursor = stretch.upto or self._cursor
 
     async def _take_apart(self, stretch: Stretch) -> None:
         """One by one, without those that cannot be folded: they must not stop all."""
+        decided = stretch.upto is None
         for event in stretch.events:
             try:
-                await self._fold([event], event.id)
+                await self._fold([event], None if decided else event.id)
             except Exception as error:
                 if isinstance(error, StoreError) and not isinstance(error, Unwritable):
                     raise
                 logs.get().exception("follower.skipped", id=event.id)
-            self._cursor = event.id
+                if decided:
+                    await self._keep([], None, [event.id])
+            if not decided:
+                self._cursor = event.id
         await self._keep([], stretch.upto)
 
     async def _fold(self, events: Sequence[Followed], upto: str | None) -> None:
         now = clock.now()
         folded = [await folder.fold(events, now) for folder in self._folders]
-        await self._keep(folded, upto)
+        await self._keep(folded, upto, [e.id for e in events] if upto is None else ())
 
-    async def _keep(self, folded: Sequence[Folded], upto: str | None) -> None:
+    async def _keep(
+        self, folded: Sequence[Folded], upto: str | None, decided: Sequence[str] = ()
+    ) -> None:
         for one in folded:
             for alert in one.raises:
                 await self._tell(alert.body, alert.key)
         changes = [change for one in folded for change in one.changes]
-        if changes or upto is not None:
-            await self._store.advance(self._name, upto, changes)
+        if changes or decided or upto is not None:
+            await self._store.advance(self._name, upto, changes, decided)

@@ -215,8 +215,8 @@ class Intake:
         reading, decision = understood.reading, decide(understood.opinions)
         event = _event(source, request, reading, origin)
         source = provider.source
-        waits = origin != ASKED and decision.destinations and reading.final
-        hold = _hold(source) if waits and provider.confirms else None
+        waits = origin != ASKED and reading.final and provider.confirms
+        hold = _hold(source) if waits else None
         added = await self._store.add(event, decision, reading.facts, hold)
         taking = self._metrics.taking(source.name)
         if added.created:

@@ -3,7 +3,8 @@ Joins: the folder that waits for several events and makes one of them.
 
     event -> is it a part -> of which key -> with those before: is it all there
 
-A part is the first event of its subject that fits.  However it ends, a join ends once:
+A part is the first event of its subject that fits, and counts: of what a sender does
+not sign only what was confirmed.  However it ends, a join ends once:
 the event that says so has one key for all its ends, and the store takes a key once.
 """
 
@@ -31,6 +32,7 @@ from receiver.settings import MOST_PARTS, Join, Settings
 from receiver.stores import Reader
 from receiver.stores.following import Followed
 from receiver.stores.joining import JoinChange, Joined, JoinName, JoinState, Part
+from receiver.subjects import counts
 
 FAILED = (State.FAILED, State.CANCELLED)
 
@@ -95,7 +97,7 @@ class Joins:
             return ()
         joined = replace(
             change.joined,
-            parts=[*change.joined.parts, part],
+            parts=sorted([*change.joined.parts, part], key=_came),
             expected=max(expected or 0, change.joined.expected or 0) or None,
         )
         joined = replace(joined, state=await self._decide(join, joined))
@@ -195,9 +197,15 @@ class Joins:
 def _concerns(join: Join, event: Followed) -> bool:
     return (
         event.source != internal.SOURCE
+        and counts(event.standing)
         and join.source in ("*", event.source)
         and any(fnmatchcase(event.type, glob) for glob in join.types)
     )
+
+
+def _came(part: Part) -> str:
+    """Parts were confirmed in another order, perhaps, than they came in."""
+    return part.event_id
 
 
 def _takes(join: Join, joined: Joined, part: Part) -> bool:

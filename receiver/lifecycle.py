@@ -93,6 +93,12 @@ class Life:
     """When it was told of as stalled."""
     short: int | None = None
     """When it was told of credits that were missing for too long."""
+    waiting: int = 0
+    """Events that wait for their sender's API to say the same."""
+    held: int = 0
+    """Those that ever did."""
+    unheard: bool = False
+    """No event has come yet that counts."""
 
     @property
     def mark(self) -> Mark | None:
@@ -146,6 +152,8 @@ def after(life: Life | None, said: Said) -> Life:
     timed = believed(said.occurred_at, came)
     at = came if timed is None else timed
     before = life or Life(at, came)
+    if before.unheard:
+        before = replace(before, begun=at, heard=came)
     sort = _sort(said)
     mark = Mark(said.type, said.state, at, _kept(said.facts))
     first = before.marks.get(sort)
@@ -168,7 +176,25 @@ def after(life: Life | None, said: Said) -> Life:
         out_of_order=before.out_of_order or behind,
         stalled=before.stalled,
         short=before.short,
+        waiting=before.waiting,
+        held=before.held,
     )
+
+
+def awaited(life: Life | None, said: Said) -> Life:
+    """The same life after an event that counts only once it is confirmed."""
+    came = to_ms(said.received_at)
+    before = life or Life(came, came, unheard=True)
+    return replace(before, waiting=before.waiting + 1, held=before.held + 1)
+
+
+def decided(life: Life | None, said: Said, *, counts: bool) -> Life | None:
+    """A life after the decision about such an event; None: nothing is known of it."""
+    before = life and replace(life, waiting=max(0, life.waiting - 1))
+    if not counts:
+        return before
+    then = after(before, said)  # it came before what was folded meanwhile
+    return replace(then, out_of_order=before is not None and before.out_of_order)
 
 
 def believed(occurred_at: datetime | None, came: int) -> int | None:
@@ -255,6 +281,7 @@ def troubles(life: Life, expected: frozenset[State]) -> frozenset[Trouble]:
         Trouble.OUT_OF_ORDER: life.out_of_order,
         Trouble.CONTRADICTORY: _contradicts(life),
         Trouble.STALLED: life.stalled is not None and not final,
+        Trouble.UNCONFIRMED: life.waiting > 0,
     }
     return frozenset(trouble for trouble, is_so in found.items() if is_so)
 
@@ -300,6 +327,9 @@ def dump(life: Life) -> str:
         "out_of_order": life.out_of_order,
         "stalled": life.stalled,
         "short": life.short,
+        "waiting": life.waiting,
+        "held": life.held,
+        "unheard": life.unheard,
     }
     return _encode({name: value for name, value in found.items() if value})
 

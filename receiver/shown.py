@@ -14,7 +14,7 @@ from receiver.providers.kept import shown_headers, shown_query
 from receiver.providers.senders import Senders
 from receiver.stores import Reader, StoredEvent
 from receiver.stores.following import Followed
-from receiver.subjects import CreditsLine, Subject, SubjectStep, Trouble
+from receiver.subjects import CreditsLine, Subject, SubjectStep, Trouble, counts
 
 MOST_ITEMS = 1_000
 
@@ -26,6 +26,7 @@ MEANINGS: dict[Trouble, str] = {
     Trouble.CONTRADICTORY: "two ends that differ, or a state that went back",
     Trouble.LEDGER: "its credits do not add up",
     Trouble.STALLED: "it has not ended, and nothing was heard of it for long",
+    Trouble.UNCONFIRMED: "its sender's API has not said yet what an event says",
 }
 """What each trouble means, in words that follow its name and a colon."""
 
@@ -131,7 +132,8 @@ async def last_event(
 ) -> Event | None:
     """The event with the results: the last one that has some, and is still there."""
     found: Event | None = None
-    for step in reversed([step for step in steps if step.final]):
+    ends = [step for step in steps if step.final and counts(step.standing)]
+    for step in reversed(ends):
         try:
             stored = await reader.event(step.event_id)
         except NotFound:

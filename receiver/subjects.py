@@ -40,6 +40,36 @@ class Trouble(StrEnum):
     STALLED = "stalled"
     """It has not ended, and nothing was heard of it for long."""
 
+    UNCONFIRMED = "unconfirmed"
+    """Its sender's API was not heard yet about what an event says of it."""
+
+
+class Standing(StrEnum):
+    """Whether an event counts about which its sender's API is asked, too."""
+
+    WAITING = "waiting"
+    """Not yet: nothing was decided."""
+
+    CONFIRMED = "confirmed"
+    """It does: the API says the same."""
+
+    UNCONFIRMED = "unconfirmed"
+    """It does, for `on_unconfirmed` lets it: the API said nothing in time."""
+
+    CONTRADICTED = "contradicted"
+    """It does not: the API says something else."""
+
+    CANCELLED = "cancelled"
+    """It does not, for `on_unconfirmed` is against it: the API said nothing in time."""
+
+
+_COUNTING = (None, Standing.CONFIRMED, Standing.UNCONFIRMED)
+
+
+def counts(standing: Standing | None) -> bool:
+    """Whether an event counts that stands so; None: nobody has to be asked about it."""
+    return standing in _COUNTING
+
 
 @dataclass(frozen=True, slots=True)
 class Credits:
@@ -93,12 +123,14 @@ class SubjectStep:
     occurred_at: datetime | None
     received_at: datetime
     origin: str
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectChange:
     """
-    What the store is to keep of a subject now, and the steps that are new.
+    What the store is to keep of a subject now, and the steps that are new; of steps it
+    may know `decided` says how they stand now.
 
     `memory` is what the next event needs to know, a text only `receiver.lifecycle`
     understands.  `check_at` is when its credits have to be looked at again.
@@ -108,6 +140,7 @@ class SubjectChange:
     memory: str
     check_at: datetime | None
     steps: Sequence[SubjectStep]
+    decided: Sequence[SubjectStep] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,16 @@ from datetime import datetime, timedelta
 from receiver.clock import from_ms, to_ms
 from receiver.lifecycle import LATE_MS, REFINES, believed
 from receiver.models import State
-from receiver.subjects import SubjectStep
+from receiver.subjects import Standing, SubjectStep, counts
 
 LATE = timedelta(milliseconds=LATE_MS)
+
+_STANDINGS = {
+    Standing.WAITING: "not confirmed yet: does not count",
+    Standing.UNCONFIRMED: "never confirmed",
+    Standing.CONTRADICTED: "contradicted by its sender's API: does not count",
+    Standing.CANCELLED: "never confirmed: does not count",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ def timeline(steps: Sequence[SubjectStep]) -> list[Moment]:
         moments.append(
             Moment(step, _at(step), lasted, tuple(_notes(step, overtaken, ended)))
         )
-        if step.final and ended is None:
+        if step.final and ended is None and counts(step.standing):
             ended = step.state
     return moments
 
@@ -59,6 +66,10 @@ def _notes(
         notes.append(f"came {_roughly(behind)} later")
     if overtaken and step.occurred_at is not None:
         notes.append(f"came after {overtaken[-1].type}")
+    if step.standing is not None and step.standing in _STANDINGS:
+        notes.append(_STANDINGS[step.standing])
+    if not counts(step.standing):
+        return notes
     refines = step.type.endswith(REFINES)
     if ended is not None and not refines and step.state is not ended:
         notes.append("another end" if step.final else "after its end: does not count")

@@ -126,6 +126,7 @@ async def serving(
     *,
     arguments: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    program: Sequence[str] = (sys.executable, "-m", "receiver"),
     wait: bool = True,
     **process: Any,
 ) -> AsyncIterator[Serving]:
@@ -134,9 +135,7 @@ async def serving(
         (folder / "receiver.toml").write_text(toml)
     running = Serving(
         await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "receiver",
+            *program,
             "serve",
             *arguments,
             cwd=folder,

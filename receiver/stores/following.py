@@ -16,6 +16,7 @@ from receiver.stores.joining import JoinChange, JoiningReader, JoiningStore
 from receiver.subjects import (
     CreditsBy,
     CreditsLine,
+    Standing,
     Subject,
     SubjectChange,
     SubjectFilter,
@@ -31,7 +32,12 @@ Change = SubjectChange | JoinChange
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A committed event without what makes it heavy: its headers and its body."""
+    """
+    A committed event without what makes it heavy: its headers and its body.
+
+    One that has to be confirmed comes twice: `standing` is `WAITING` in its place among
+    the others, and what was decided when it comes again.
+    """
 
     id: str
     source: str
@@ -45,6 +51,7 @@ class Followed:
     received_at: datetime
     origin: str
     facts: Mapping[str, Scalar]
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,13 @@ class FollowingReader(JoiningReader, Protocol):
 
         An event whose id is not above that of one seen before never comes.  What cannot
         be read is left out; `upto` is beyond it.
+        """
+        ...
+
+    async def decided(self, upto: str, limit: int) -> Sequence[Followed]:
+        """
+        Events up to this one about which it was decided since they were followed, in
+        the order of decisions; each until it was given to `advance`.
         """
         ...
 
@@ -127,12 +141,17 @@ class FollowingStore(JoiningStore, Protocol):
     """Keeps what was made of events."""
 
     async def advance(
-        self, name: str, upto: str | None, changes: Sequence[Change]
+        self,
+        name: str,
+        upto: str | None,
+        changes: Sequence[Change],
+        decided: Sequence[str] = (),
     ) -> None:
         """
         Keep these changes, and that this follower has come so far; all or nothing.
 
-        With `upto` None the cursor stays where it is.
+        With `upto` None the cursor stays where it is.  What was decided about the
+        events in `decided` is in the changes.
 
         Raises:
             StoreError: nothing was kept.

@@ -36,6 +36,21 @@ POINTS = (
     "after-recording",
 )
 
+CONFIRMING = (
+    "before-deciding",
+    "after-deciding",
+    "before-following-a-decision",
+    "after-following-a-decision",
+)
+"""What a source has on its way whose API is asked before its events count."""
+
+_WRITTEN = {
+    "INSERT INTO events ": "events",
+    "INSERT INTO attempts ": "attempts",
+    "UPDATE unconfirmed_events ": "deciding",
+    "DELETE FROM unconfirmed_events ": "following-a-decision",
+}
+
 _reached: Counter[str] = Counter()
 
 
@@ -87,9 +102,9 @@ class Watched(sqlite3.Connection):
             self.set_progress_handler(None, 0)
 
     def _note(self, sql: str) -> None:
-        for table in ("events", "attempts"):
-            if f"INSERT INTO {table} " in sql:
-                self.writes |= {table}
+        for words, name in _WRITTEN.items():
+            if words in sql:
+                self.writes |= {name}
 
     def _commit(self) -> sqlite3.Cursor:
         events, attempts = "events" in self.writes, "attempts" in self.writes
@@ -97,12 +112,17 @@ class Watched(sqlite3.Connection):
             trap("before-commit")
         if attempts:
             trap("before-recording")
+        others = sorted(self.writes - {"events", "attempts"})
+        for other in others:
+            trap(f"before-{other}")
         lie = events and reached("lost-commit")
         done = super().execute("ROLLBACK" if lie else "COMMIT")
         if events:
             trap("after-commit")
         if attempts:
             trap("after-recording")
+        for other in others:
+            trap(f"after-{other}")
         return done
 
 

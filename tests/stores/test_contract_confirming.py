@@ -7,6 +7,8 @@ import pytest
 from receiver.models import Status
 from receiver.stores import DeliveryFilter
 from receiver.stores.confirming import Hold
+from receiver.stores.pruning import Cutoffs
+from receiver.subjects import Standing
 from tests.stores.making import (
     MUCH,
     NOW,
@@ -180,3 +182,67 @@ async def test_what_is_held_is_handed_to_nobody_who_is_told_when_it_is_decided(s
 
     assert taker.taken == []
     assert await claimed(store) == [event_id]
+
+
+# -- following
+
+
+async def test_what_is_held_is_followed_in_its_place_and_again_when_it_is_decided(
+    store, reader
+):
+    before, event_id = await accepted(store), await held(store)
+    beyond = await held(store)
+    [first, second, _] = (await reader.follow(None, 10)).events
+
+    nothing = await reader.decided(beyond, 10)
+    await store.decide(beyond, "confirmed", "", deliver=True, now=NOW)
+    await store.decide(event_id, "unconfirmed", "", deliver=False, now=NOW)
+
+    assert (first.id, first.standing) == (before, None)
+    assert (second.id, second.standing) == (event_id, Standing.WAITING)
+    assert nothing == []
+    assert [(one.id, one.standing) for one in await reader.decided(event_id, 10)] == [
+        (event_id, Standing.CANCELLED)
+    ]
+    assert len((await reader.follow(None, 10)).events) == 3
+
+
+async def test_a_decision_is_followed_until_what_it_led_to_is_kept(harness, store):
+    ids = [await held(store) for _ in range(3)]
+    for i, event_id in enumerate(reversed(ids)):
+        at = NOW + seconds(i)
+        await store.decide(event_id, "confirmed", "", deliver=True, now=at)
+
+    anew = await harness.crash()
+    found = await anew.decided(ids[-1], 10)
+    await anew.advance("f", None, [], ids[:2])
+
+    assert [one.id for one in found] == ids[::-1]
+    assert [one.id for one in await anew.decided(ids[-1], 10)] == ids[2:]
+
+
+async def test_what_was_not_followed_since_it_was_decided_is_not_pruned(store):
+    event_id = await held(store)
+    old = Cutoffs(events=LATE)
+
+    first = await store.prune(old, limit=10, now=NOW)
+    await store.decide(event_id, "confirmed", "", deliver=True, now=NOW)
+    await store.advance("f", event_id, [])
+    second = await store.prune_held(limit=10, now=NOW)
+    await store.advance("f", None, [], [event_id])
+    third = await store.prune_held(limit=10, now=NOW)
+
+    assert [found.events for found in (first, second, third)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("verdict", ["contradicted", "unconfirmed", "confirmed"])
+async def test_what_does_not_count_leaves_its_key_to_the_true_one(store, verdict):
+    counts = verdict == "confirmed"
+    event_id = await held(store, "app", key="k")
+    await store.decide(event_id, verdict, "", deliver=counts, now=NOW)
+
+    again = await store.add(event("k"), decision("app"), {})
+
+    assert again.created is not counts
+    assert (await store.add(event("k"), decision("app"), {})).created is False
+    assert (await store.totals()).keys == (await store.totals()).events

@@ -1,7 +1,6 @@
 """The part of the SQLite store that keeps what came."""
 
 from collections.abc import Mapping, Sequence
-from hashlib import blake2b
 
 from receiver import ids
 from receiver.clock import to_ms
@@ -16,6 +15,7 @@ from receiver.stores.sqlite.rows import (
     STATE_NUMBERS,
     headers_to_text,
     in_milliseconds,
+    key_hash,
     to_json,
 )
 from receiver.stores.sqlite.writer import SqliteWriter
@@ -74,7 +74,6 @@ class Accepting(SqliteWriter):
         fan_out = len(decision.destinations)
         number = self._ids.take(event.received_at, 1 + fan_out)
         received_at = to_ms(event.received_at)
-        key = f"{event.source}\0{event.key}".encode(errors="surrogatepass")
         row = (
             number,
             numbers[event.source],
@@ -105,7 +104,7 @@ class Accepting(SqliteWriter):
         ]
         return writes.NewEvent(
             number,
-            blake2b(key, digest_size=16).digest(),
+            key_hash(event.source, event.key),
             packed.hash,
             row,
             deliveries,

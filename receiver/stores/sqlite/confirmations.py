@@ -8,6 +8,7 @@ not held.
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import get_args
 
 import aiosqlite
@@ -16,7 +17,8 @@ from receiver import ids
 from receiver.clock import from_ms
 from receiver.stores.confirming import Confirmation, Held, Verdict
 from receiver.stores.sqlite import lines, reads
-from receiver.stores.sqlite.rows import moment
+from receiver.stores.sqlite.rows import STANDINGS, key_hash, moment
+from receiver.subjects import Standing
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 """By position, as they are on disk: only append."""
@@ -43,6 +45,10 @@ def hold(connection: sqlite3.Connection, rows: Sequence[tuple[int, int]]) -> Non
     connection.executemany(
         "INSERT INTO confirmations (event_id, until, note) VALUES (?, ?, '')", rows
     )
+    connection.executemany(
+        "INSERT INTO unconfirmed_events (event_id) VALUES (?)",
+        [(event,) for event, _ in rows],
+    )
 
 
 def decide(
@@ -60,6 +66,10 @@ def _decide(connection: sqlite3.Connection, item: Decided) -> list[int]:
     )
     if not open_.rowcount:
         return []
+    connection.execute(
+        "UPDATE unconfirmed_events SET standing = ?, decided_at = ? WHERE event_id = ?",
+        (STANDINGS.index(_standing(item)), item.now, item.event),
+    )
     waiting = connection.execute(
         f"SELECT id, destination_id, line FROM deliveries WHERE {_WAITS}", (item.event,)
     ).fetchall()
@@ -75,7 +85,29 @@ def _decide(connection: sqlite3.Connection, item: Decided) -> list[int]:
     if not item.deliver:
         stood = [(row[1], row[2]) for row in waiting if row[2] is not None]
         lines.pass_on(connection, stood)
+        _free_key(connection, item.event)
     return [row[1] for row in waiting]
+
+
+def _standing(item: Decided) -> Standing:
+    verdict = VERDICTS[item.verdict]
+    if verdict == "unconfirmed" and not item.deliver:
+        return Standing.CANCELLED
+    return Standing(verdict)
+
+
+def _free_key(connection: sqlite3.Connection, event: int) -> None:
+    """What does not count is in the way of nothing: the true one may have its key."""
+    found = connection.execute(
+        "SELECT n.name, e.key FROM events e JOIN names n ON n.id = e.source_id"
+        " WHERE e.id = ?",
+        (event,),
+    ).fetchone()
+    if found is not None:
+        taken = key_hash(*found)
+        own = blake2b(taken + event.to_bytes(8, "big"), digest_size=16).digest()
+        sql = "UPDATE event_keys SET hash = ? WHERE hash = ? AND event_id = ?"
+        connection.execute(sql, (own, taken, event))
 
 
 async def confirmation(db: aiosqlite.Connection, event_id: str) -> Confirmation | None:

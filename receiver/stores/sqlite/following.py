@@ -22,8 +22,8 @@ from receiver.stores.joining import JoinChange
 from receiver.stores.sqlite import joins, subjects
 from receiver.stores.sqlite.names import Names
 from receiver.stores.sqlite.reads import UNREADABLE
-from receiver.stores.sqlite.rows import STATES, Row, moment
-from receiver.subjects import SubjectChange
+from receiver.stores.sqlite.rows import STANDINGS, STATES, Row, moment
+from receiver.subjects import Standing, SubjectChange
 
 Keep = Callable[[sqlite3.Connection, Sequence[Any]], None]
 """Writes changes of one kind inside the open transaction."""
@@ -37,6 +37,12 @@ _KINDS: Mapping[type, tuple[Keep, Prepare]] = {
 }
 """How each kind of change is written."""
 
+_COLUMNS = (
+    "e.id, source_id, provider_id, type_id, key, subject, state, final,"
+    " occurred_at, received_at, origin, facts"
+)
+_WAITING = STANDINGS.index(Standing.WAITING)
+
 
 @dataclass(frozen=True, slots=True)
 class Advance:
@@ -45,10 +51,15 @@ class Advance:
     name: str
     upto: int | None
     changes: Sequence[tuple[Keep, Sequence[Any]]]
+    decided: Sequence[int]
 
 
 def prepared(
-    name: str, upto: str | None, changes: Sequence[Change], numbers: Mapping[str, int]
+    name: str,
+    upto: str | None,
+    changes: Sequence[Change],
+    decided: Sequence[str],
+    numbers: Mapping[str, int],
 ) -> Advance:
     """What `advance` writes."""
     by_kind: dict[type, list[Change]] = {}
@@ -58,7 +69,8 @@ def prepared(
     for kind, several in by_kind.items():
         keep, prepare = _KINDS[kind]
         rows.append((keep, [prepare(change, numbers) for change in several]))
-    return Advance(name, None if upto is None else ids.number("evt", upto), rows)
+    done = [ids.number("evt", event) for event in decided]
+    return Advance(name, None if upto is None else ids.number("evt", upto), rows, done)
 
 
 def advance(connection: sqlite3.Connection, items: Sequence[Advance]) -> Sequence[None]:
@@ -70,6 +82,11 @@ def advance(connection: sqlite3.Connection, items: Sequence[Advance]) -> Sequenc
                 "INSERT INTO cursors VALUES (?1, ?2)"
                 " ON CONFLICT DO UPDATE SET event_id = ?2",
                 (item.name, item.upto),
+            )
+        if item.decided:
+            connection.executemany(
+                "DELETE FROM unconfirmed_events WHERE event_id = ?",
+                [(event,) for event in item.decided],
             )
     return [None] * len(items)
 
@@ -92,20 +109,40 @@ async def follow(
 ) -> Stretch:
     rows = list(
         await db.execute_fetchall(
-            "SELECT id, source_id, provider_id, type_id, key, subject, state, final,"
-            " occurred_at, received_at, origin, facts FROM events"
-            " WHERE id > ? ORDER BY id LIMIT ?",
+            f"SELECT {_COLUMNS}, CASE WHEN u.event_id IS NULL THEN 0 ELSE {_WAITING} END"
+            " FROM events e LEFT JOIN unconfirmed_events u ON u.event_id = e.id"
+            " WHERE e.id > ? ORDER BY e.id LIMIT ?",
             (-1 if after is None else ids.number("evt", after), limit),
         )
     )
     if not rows:
         return Stretch((), None)
+    return Stretch(await _read(db, names, rows), ids.public("evt", rows[-1][0]))
+
+
+async def decided(
+    db: aiosqlite.Connection, names: Names, upto: str, limit: int
+) -> list[Followed]:
+    rows = await db.execute_fetchall(
+        f"SELECT {_COLUMNS}, u.standing FROM unconfirmed_events u"
+        " INDEXED BY unconfirmed_decided JOIN events e ON e.id = u.event_id"
+        " WHERE u.decided_at IS NOT NULL AND u.event_id <= ?"
+        " ORDER BY u.decided_at, u.event_id LIMIT ?",
+        (ids.number("evt", upto), limit),
+    )
+    return await _read(db, names, list(rows))
+
+
+async def _read(
+    db: aiosqlite.Connection, names: Names, rows: Sequence[Row]
+) -> list[Followed]:
+    """Those of the rows that can be read."""
     await names.know(db, {number for row in rows for number in row[1:4]})
     found: list[Followed] = []
     for row in rows:
         with suppress(*UNREADABLE):
             found.append(_followed(row, names.names))
-    return Stretch(found, ids.public("evt", rows[-1][0]))
+    return found
 
 
 def _followed(row: Row, names: Mapping[int, str]) -> Followed:
@@ -122,4 +159,5 @@ def _followed(row: Row, names: Mapping[int, str]) -> Followed:
         received_at=from_ms(row[9]),
         origin=row[10],
         facts=json.loads(row[11]),
+        standing=STANDINGS[row[12]],
     )

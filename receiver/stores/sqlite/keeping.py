@@ -14,9 +14,13 @@ class Keeping(SqliteWriter):
     """Implements `FollowingStore`."""
 
     async def advance(
-        self, name: str, upto: str | None, changes: Sequence[Change]
+        self,
+        name: str,
+        upto: str | None,
+        changes: Sequence[Change],
+        decided: Sequence[str] = (),
     ) -> None:
-        item = following.prepared(name, upto, changes, self._names.numbers)
+        item = following.prepared(name, upto, changes, decided, self._names.numbers)
         await self._write(following.advance, item)
 
     async def register_subjects(

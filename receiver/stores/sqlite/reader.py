@@ -32,7 +32,7 @@ from receiver.stores import (
 )
 from receiver.stores.asking import Waiting
 from receiver.stores.confirming import Confirmation, Held
-from receiver.stores.following import Known, Name, Stretch
+from receiver.stores.following import Followed, Known, Name, Stretch
 from receiver.stores.joining import Joined, JoinName
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.stores.sqlite import (
@@ -285,6 +285,10 @@ class SqliteReader:
     async def follow(self, after: str | None, limit: int) -> Stretch:
         async with translated():
             return await following.follow(self._reader, self._names, after, limit)
+
+    async def decided(self, upto: str, limit: int) -> Sequence[Followed]:
+        async with translated():
+            return await following.decided(self._reader, self._names, upto, limit)
 
     async def known_subjects(self, names: Sequence[Name]) -> Mapping[Name, Known]:
         async with translated():

@@ -32,9 +32,10 @@ _WAITS = "(d.status = 0 OR d.line IS NOT NULL)"  # or holds back those behind it
 WAITING = (
     "(EXISTS (SELECT 1 FROM deliveries d WHERE d.id > e.id AND d.id <= e.id + e.fan_out"
     f" AND {_WAITS}) OR EXISTS (SELECT 1 FROM deliveries d INDEXED BY deliveries_replayed"
-    f" WHERE d.event_id = e.id AND d.replay_id IS NOT NULL AND {_WAITS}))"
+    f" WHERE d.event_id = e.id AND d.replay_id IS NOT NULL AND {_WAITS})"
+    " OR EXISTS (SELECT 1 FROM unconfirmed_events u WHERE u.event_id = e.id))"
 )
-"""Whether a delivery of event `e` is not settled for good."""
+"""Whether event `e` is to be confirmed, or a delivery of it not settled for good."""
 
 FOLLOWED_TO = "SELECT min(event_id) FROM cursors"
 """Up to where all who follow events have come; NULL where nobody does."""

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 from receiver import ids
@@ -23,6 +24,7 @@ from receiver.models import (
 )
 from receiver.stores import StoredEvent
 from receiver.stores.sqlite.bodies import pruned_at, unpack
+from receiver.subjects import Standing
 
 Row = Sequence[Any]
 E = TypeVar("E")
@@ -50,6 +52,14 @@ RESULTS = (
     Result.BAD_CONFIG,
     Result.ERROR,
 )
+STANDINGS = (
+    None,
+    Standing.WAITING,
+    Standing.CONFIRMED,
+    Standing.UNCONFIRMED,
+    Standing.CONTRADICTED,
+    Standing.CANCELLED,
+)
 STATE_NUMBERS = {state: i for i, state in enumerate(STATES)}
 STATUS_NUMBERS = {status: i for i, status in enumerate(STATUSES)}
 RESULT_NUMBERS = {result: i for i, result in enumerate(RESULTS)}
@@ -70,6 +80,12 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 def to_json(value: object) -> str:
     return _encode(value)
+
+
+def key_hash(source: str, key: str) -> bytes:
+    """What an event's key is kept as: one of a source is found by it."""
+    text = f"{source}\0{key}".encode(errors="surrogatepass")
+    return blake2b(text, digest_size=16).digest()
 
 
 def headers_to_text(headers: Mapping[str, str]) -> str:

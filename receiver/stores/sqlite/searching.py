@@ -10,7 +10,6 @@ each webhook that comes.
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from hashlib import blake2b
 
 import aiosqlite
 
@@ -19,7 +18,7 @@ from receiver.models import Delivery
 from receiver.stores import DeliveryFilter, EventFilter, Page, StoredEvent
 from receiver.stores.sqlite import reads
 from receiver.stores.sqlite.reads import Known
-from receiver.stores.sqlite.rows import STATUS_NUMBERS, has_text
+from receiver.stores.sqlite.rows import STATUS_NUMBERS, has_text, key_hash
 
 EVENTS_A_STEP = 1_000
 DELIVERIES_A_STEP = 10_000
@@ -183,10 +182,8 @@ async def _by_key(db: aiosqlite.Connection, key: str, source: str | None) -> lis
         sources = [source]
     found: list[int] = []
     for name in sources:
-        text = f"{name}\0{key}".encode(errors="surrogatepass")
-        hashed = blake2b(text, digest_size=16).digest()
         rows = await db.execute_fetchall(
-            "SELECT event_id FROM event_keys WHERE hash = ?", (hashed,)
+            "SELECT event_id FROM event_keys WHERE hash = ?", (key_hash(name, key),)
         )
         found += [row[0] for row in rows]
     return sorted(found, reverse=True)

@@ -20,7 +20,7 @@ from receiver.models import State
 from receiver.stores import following
 from receiver.stores.sqlite import reads
 from receiver.stores.sqlite.names import Names
-from receiver.stores.sqlite.rows import STATE_NUMBERS, STATES, Row, moment
+from receiver.stores.sqlite.rows import STANDINGS, STATE_NUMBERS, STATES, Row, moment
 from receiver.subjects import (
     Credits,
     CreditsBy,
@@ -40,6 +40,7 @@ _TROUBLES = (
     Trouble.CONTRADICTORY,
     Trouble.LEDGER,
     Trouble.STALLED,
+    Trouble.UNCONFIRMED,
 )
 """Bits, by position: only append."""
 
@@ -60,8 +61,12 @@ _KEEP = (
     " stalled_at = ?19"
 )
 _KEEP_STEP = (
-    "INSERT OR IGNORE INTO subject_steps SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
+    "INSERT OR IGNORE INTO subject_steps SELECT id, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10"
     " FROM subjects WHERE source_id = ?1 AND subject = ?2"
+)
+_DECIDE_STEP = (
+    "UPDATE subject_steps SET standing = ?10 WHERE event_id = ?3 AND subject_id ="
+    " (SELECT id FROM subjects WHERE source_id = ?1 AND subject = ?2)"
 )
 _REGISTER = (
     "INSERT INTO subjects (id, source_id, provider_id, subject, kind, state, final,"
@@ -84,6 +89,7 @@ class Rows:
 
     subject: tuple[Any, ...]
     steps: Sequence[tuple[Any, ...]]
+    decided: Sequence[tuple[Any, ...]]
 
 
 def prepared(change: SubjectChange, numbers: Mapping[str, int]) -> Rows:
@@ -111,27 +117,34 @@ def prepared(change: SubjectChange, numbers: Mapping[str, int]) -> Rows:
         _ms(change.check_at),
         _ms(subject.stalled_at),
     )
-    steps = [
-        (
-            source,
-            subject.subject,
-            ids.number("evt", step.event_id),
-            numbers[step.type],
-            STATE_NUMBERS[step.state],
-            step.final,
-            _ms(step.occurred_at),
-            to_ms(step.received_at),
-            step.origin,
-        )
-        for step in change.steps
-    ]
-    return Rows(row, steps)
+    name = (source, subject.subject)
+    steps, decided = (
+        [(*name, *_step_row(step, numbers)) for step in several]
+        for several in (change.steps, change.decided)
+    )
+    return Rows(row, steps, decided)
+
+
+def _step_row(step: SubjectStep, numbers: Mapping[str, int]) -> tuple[Any, ...]:
+    return (
+        ids.number("evt", step.event_id),
+        numbers[step.type],
+        STATE_NUMBERS[step.state],
+        step.final,
+        _ms(step.occurred_at),
+        to_ms(step.received_at),
+        step.origin,
+        STANDINGS.index(step.standing),
+    )
 
 
 def keep(connection: sqlite3.Connection, changes: Sequence[Rows]) -> None:
     connection.executemany(_KEEP, [change.subject for change in changes])
     connection.executemany(
         _KEEP_STEP, [step for change in changes for step in change.steps]
+    )
+    connection.executemany(
+        _DECIDE_STEP, [step for change in changes for step in change.decided]
     )
 
 
@@ -213,6 +226,7 @@ async def silent_subjects(
     rows = await db.execute_fetchall(
         "SELECT subject FROM subjects INDEXED BY subjects_silent"
         " WHERE source_id = ? AND final = 0 AND stalled_at IS NULL AND heard_at <= ?"
+        " AND (events > 0 OR registered_at IS NOT NULL)"
         " ORDER BY heard_at LIMIT ?",
         ((await known()).numbers.get(source, -1), to_ms(before), limit),
     )
@@ -322,8 +336,8 @@ async def subject_steps(
     db: aiosqlite.Connection, known: reads.Known, subject_id: str
 ) -> list[SubjectStep]:
     rows = await db.execute_fetchall(
-        "SELECT event_id, type_id, state, final, occurred_at, received_at, origin"
-        " FROM subject_steps WHERE subject_id = ? ORDER BY event_id",
+        "SELECT event_id, type_id, state, final, occurred_at, received_at, origin,"
+        " standing FROM subject_steps WHERE subject_id = ? ORDER BY event_id",
         (ids.number("sub", subject_id),),
     )
     names = (await known()).names
@@ -336,6 +350,7 @@ async def subject_steps(
             moment(row[4]),
             from_ms(row[5]),
             row[6],
+            STANDINGS[row[7]],
         )
         for row in rows
     ]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from receiver.models import Result, State, Status, Trigger
-from receiver.subjects import Trouble
+from receiver.subjects import Standing, Trouble
 
 Schema = Mapping[str, Any]
 
@@ -273,6 +273,7 @@ NOUNS: dict[str, Schema] = {
         occurred_at=maybe(TIME),
         received_at=TIME,
         origin=TEXT,
+        standing=maybe(one_of(Standing)),
     ),
     "CreditsLine": record(
         day=maybe({"type": "string", "format": "date"}),
