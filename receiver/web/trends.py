@@ -1,5 +1,6 @@
 """
-The last hour in numbers: what was received and delivered, what failed, and how long it took.
+The last hour in numbers: what was received and delivered, what failed, how long it took,
+and how much of it there is a minute, by source and by destination.
 
 Samples of the metrics' own counters, kept in memory: no table is read for them, and
 after a start the hour begins anew.
@@ -7,9 +8,9 @@ after a start the hour begins anew.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from prometheus_client import Counter, Histogram
@@ -21,10 +22,17 @@ EVERY_S = 30.0
 KEPT = 121
 """An hour of samples, and the one before it."""
 
+A_MINUTE_S = 60.0
+
+Counts = Mapping[str, float]
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Counts since the start; `within` are the deliveries confirmed by (seconds, count)."""
+    """
+    Counts since the start; `within` are the deliveries confirmed by (seconds, count),
+    `of_sources`, `refused_by` and `to_destinations` are by name.
+    """
 
     at: float
     received: float
@@ -32,6 +40,9 @@ class Sample:
     delivered: float
     failed: float
     within: tuple[tuple[float, float], ...]
+    of_sources: Counts = field(default_factory=dict[str, float])
+    refused_by: Counts = field(default_factory=dict[str, float])
+    to_destinations: Counts = field(default_factory=dict[str, float])
 
 
 class Trends:
@@ -76,6 +87,9 @@ class Trends:
             delivered,
             _total(metrics.attempts) - delivered,
             _buckets(metrics.delivered_after),
+            _by(metrics.received, "source"),
+            _by(metrics.rejected, "source"),
+            _by(metrics.attempts, "destination", result="ok"),
         )
 
 
@@ -83,6 +97,25 @@ def steps(samples: Sequence[Sample], field: str) -> list[float]:
     """How much a count grew from one sample to the next."""
     values = [float(getattr(sample, field)) for sample in samples]
     return [max(0.0, b - a) for a, b in pairwise(values)]
+
+
+def a_minute(samples: Sequence[Sample], field: str) -> Counts:
+    """
+    How much each of a sample's counts by name grew lately, for a minute.
+
+    It is the growth of one to one and a half minutes; of what began less than a minute
+    ago nothing is made up.
+    """
+    last = samples[-1]
+    old = [one for one in samples if last.at - one.at >= A_MINUTE_S]
+    first = old[-1] if old else samples[0]
+    minutes = max(last.at - first.at, A_MINUTE_S) / 60
+    before: Counts = getattr(first, field)
+    counts: Counts = getattr(last, field)
+    return {
+        name: max(0.0, count - before.get(name, 0.0)) / minutes
+        for name, count in counts.items()
+    }
 
 
 def quantile(first: Sample, last: Sample, share: float) -> float | None:
@@ -96,12 +129,24 @@ def quantile(first: Sample, last: Sample, share: float) -> float | None:
 
 
 def _total(counter: Counter, **labels: str) -> float:
-    return sum(
-        sample.value
-        for metric in counter.collect()
-        for sample in metric.samples
-        if sample.name.endswith("_total") and labels.items() <= sample.labels.items()
-    )
+    return sum(value for _, value in _counted(counter, labels))
+
+
+def _by(counter: Counter, label: str, **labels: str) -> Counts:
+    found: dict[str, float] = {}
+    for names, value in _counted(counter, labels):
+        found[names[label]] = found.get(names[label], 0.0) + value
+    return found
+
+
+def _counted(
+    counter: Counter, labels: Mapping[str, str]
+) -> Iterator[tuple[Mapping[str, str], float]]:
+    for metric in counter.collect():
+        for sample in metric.samples:
+            fits = labels.items() <= sample.labels.items()
+            if fits and sample.name.endswith("_total"):
+                yield sample.labels, sample.value
 
 
 def _buckets(histogram: Histogram) -> tuple[tuple[float, float], ...]:

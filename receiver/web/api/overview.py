@@ -5,7 +5,6 @@ import os
 import receiver
 from receiver import clock
 from receiver.ids import LARGEST
-from receiver.ledger import Ledger
 from receiver.web.api.destinations import standings_now
 from receiver.web.api.operation import Call, Operation
 from receiver.web.api.schemas import (
@@ -30,7 +29,7 @@ async def show_status(call: Call) -> object:
     }
     ledger = None
     if call.query["ledger"]:
-        found = Ledger(await parts.reader.ledger(), await parts.reader.totals())
+        found = await parts.add_up()
         ledger = {
             "difference": found.difference,
             "tallies": [

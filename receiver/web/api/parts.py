@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from receiver import clock, logs
@@ -10,6 +12,7 @@ from receiver.alerts import Alerts
 from receiver.dispatcher import Dispatcher
 from receiver.errors import NotFound
 from receiver.ingest import Answer
+from receiver.ledger import Ledger
 from receiver.metrics import Metrics
 from receiver.models import Rejection
 from receiver.providers.senders import Senders
@@ -27,6 +30,14 @@ class AcceptAgain(Protocol):
     """`Intake.accept_again`."""
 
     async def __call__(self, rejection: Rejection, *, dry_run: bool) -> Answer: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AddedUp:
+    """The ledger, and when it was added up."""
+
+    at: datetime
+    ledger: Ledger
 
 
 class Parts:
@@ -63,6 +74,10 @@ class Parts:
         self.retention = retention
         self.reconciler = reconciler
         self.streams = 0
+        self.added_up: AddedUp | None = None
+        """The last time that somebody asked for it, since the start."""
+
+        self._adding_up = asyncio.Semaphore(1)
         self.stopping = asyncio.Event()
         self.reload(settings)
 
@@ -75,6 +90,13 @@ class Parts:
         """Use new settings from now on."""
         self.settings = settings
         self.router = Router(settings.routes)
+
+    async def add_up(self) -> Ledger:
+        """The ledger as it is now; it reads everything, so one at a time."""
+        async with self._adding_up:
+            found = Ledger(await self.reader.ledger(), await self.reader.totals())
+            self.added_up = AddedUp(clock.now(), found)
+        return found
 
     def destination(self, name: str) -> str:
         """

@@ -1,6 +1,5 @@
 """The first page: what needs somebody, where everything goes, how it does."""
 
-import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,15 +8,17 @@ from urllib.parse import quote
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.ledger import Ledger, Standing
+from receiver.ledger import Standing
 from receiver.messages import words
 from receiver.models import Status
 from receiver.stores import DeliveryFilter
 from receiver.subjects import SubjectFilter, Trouble
 from receiver.web.api.destinations import standings_now
 from receiver.web.api.events import LONGEST_S
-from receiver.web.api.parts import Parts
-from receiver.web.dashboard.charts import charts, latency
+from receiver.web.api.parts import AddedUp, Parts
+from receiver.web.dashboard.beginning import first_steps
+from receiver.web.dashboard.charts import charts
+from receiver.web.dashboard.flow import flow_of
 from receiver.web.dashboard.gate import page
 from receiver.web.dashboard.rendering import address
 from receiver.web.dashboard.visit import Visit
@@ -27,8 +28,6 @@ LOOKED_AT = 100
 
 NEWS = timedelta(days=1)
 OLDEST = timedelta(days=7)
-
-_adding_up = asyncio.Semaphore(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +53,36 @@ async def show(visit: Visit) -> Response:
     samples = parts.trends.samples()
     return visit.page(
         "overview.html",
-        wanted=[*_of_destinations(found), *await _of_the_store(visit)],
-        flow=_flow(parts),
+        wanted=[
+            *_of_destinations(found),
+            *_of_the_ledger(parts.added_up),
+            *await _of_the_store(visit),
+        ],
+        beginning=await first_steps(visit),
+        flow=flow_of(
+            [provider.source.name for provider in parts.senders],
+            parts.settings.routes,
+            found,
+            samples,
+            parts.alerts.heard_at,
+        ),
+        table=_table(parts),
+        added_up=parts.added_up,
         standings=found,
         settings=parts.settings,
         trends=parts.trends,
         charts=charts(samples),
-        latency=latency(samples),
     )
 
 
 async def show_ledger(visit: Visit) -> Response:
     """Only the question, until somebody asks to have it added up."""
-    if not visit.asked("add"):
-        return visit.page("ledger.html", ledger=None)
-    async with _adding_up:  # it reads everything: one at a time
-        reader = visit.parts.reader
-        ledger = Ledger(await reader.ledger(), await reader.totals())
-    return visit.page("ledger.html", ledger=ledger)
+    asked = visit.asked("add")
+    ledger = await visit.parts.add_up() if asked else None
+    return visit.page("ledger.html", ledger=ledger, last=visit.parts.added_up)
 
 
-def _flow(parts: Parts) -> list[dict[str, object]]:
+def _table(parts: Parts) -> list[dict[str, object]]:
     heard = parts.alerts.heard_at
     return [
         {
@@ -110,6 +118,13 @@ def _of_destinations(found: list[Standing]) -> list[Wanted]:
             text = f"{name}: a dead delivery holds back its subject"
             wanted.append(Wanted("bad", text, blocking))
     return wanted
+
+
+def _of_the_ledger(last: AddedUp | None) -> list[Wanted]:
+    if last is None or not last.ledger.difference:
+        return []
+    text = f"the ledger does not add up: {last.ledger.difference:,} too many or too few"
+    return [Wanted("bad", text, "/ui/ledger")]
 
 
 async def _of_the_store(visit: Visit) -> list[Wanted]:

@@ -105,6 +105,14 @@ def took(value: timedelta | float) -> str:
     return words.lasting(ms)
 
 
+def a_rate(value: float) -> str:
+    """`0/min`, `0.7/min`, `1,200/min`."""
+    if 0 < value < 0.1:
+        return "under 0.1/min"
+    digits = 1 if value < 9.95 and value != round(value) else 0
+    return f"{value:,.{digits}f}/min"
+
+
 def address(path: str, **changes: object) -> str:
     """A path with a query of what is not empty."""
     kept = {name: str(value) for name, value in changes.items() if value}
@@ -145,9 +153,11 @@ def _environment() -> Environment:
             "size": size,
             "took": took,
             "figures": words.figures,
+            "counted": words.counted,
             "legible": words.legible,
             "web_address": words.address,
             "as_json": as_json,
+            "a_rate": a_rate,
             "kind": kind_of,
             "symbol": symbol_of,
         }

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from playwright.async_api import Browser, async_playwright
 
 from tests.making import sample, signed
 from tests.serving import Serving, config, serving
@@ -20,6 +22,8 @@ from tests.web.wire import post
 ADMIN, READ = "the admin token of these tests", "a token that may only look"
 TOKENS = f'admin_token = "{ADMIN}"\nread_tokens = ["{READ}"]'
 ROUTES = '[[routes]]\nname = "all"\nsource = "sora2"\nto = ["app"]'
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 _TOKEN = re.compile(r'name="form_token" value="([0-9a-f]+)"')
 
@@ -126,6 +130,16 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Plac
     """For tests that do not mind each other."""
     async with running(tmp_path_factory.mktemp("dashboard")) as found:
         yield found
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        await browser.close()
 
 
 async def refuse(_: Seen) -> web.StreamResponse:

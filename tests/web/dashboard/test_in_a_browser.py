@@ -1,81 +1,27 @@
-"""
-The dashboard as a browser shows it: Debian's chromium, driven over its own protocol.
+"""The dashboard as a browser shows it."""
 
-`axe.min.js` beside this file is axe-core 4.14.1 by Deque Systems, unchanged, under the
-Mozilla Public License 2.0 (https://github.com/dequelabs/axe-core); only tests use it.
-"""
-
-import os
 import re
-import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser
 
-from tests.web.dashboard.conftest import ADMIN, READ, Place, refuse
+from tests.web.dashboard.browsing import (
+    IN_A_BROWSER,
+    PHONE,
+    entered,
+    picture,
+    violations,
+)
+from tests.web.dashboard.conftest import READ, Place, refuse
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.e2e,
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
-
-AXE = Path(__file__).with_name("axe.min.js").read_text()
-IMAGES = os.environ.get("DASHBOARD_IMAGES")
-"""A folder to put pictures for the documentation in; unset: none are kept."""
-
-PHONE = {"width": 390, "height": 844}
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield browser
-        await browser.close()
-
-
-async def entered(
-    browser: Browser, place: Place, token: str = ADMIN, **how: Any
-) -> Page:
-    """A page on which somebody has signed in; trouble on it fails the test."""
-    context = await browser.new_context(**how)
-    page = await context.new_page()
-    page.set_default_timeout(15_000)
-    await page.goto(place.server.url)
-    await page.get_by_label("Token").fill(token)
-    await page.get_by_role("button", name="Sign in").click()
-    await page.get_by_role("heading", name="Overview").wait_for()
-    return page
-
-
-async def violations(page: Page) -> list[str]:
-    """What axe finds; it is run by the driver, for the page's policy forbids it."""
-    await page.evaluate(AXE)
-    found = await page.evaluate("axe.run()")
-    return [
-        f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
-        for one in found["violations"]
-    ]
-
-
-async def picture(page: Page, name: str) -> None:
-    if IMAGES:
-        await page.screenshot(path=f"{IMAGES}/{name}.png", scale="css")
+pytestmark = IN_A_BROWSER
 
 
 async def test_an_event_arrives_while_one_looks_and_is_opened(
     place: Place, chromium: Browser
 ):
-    page = await entered(chromium, place)
+    page = await entered(chromium, place.server.url)
     await page.goto(f"{place.server.url}/ui/events")
     await page.get_by_text("Live", exact=True).wait_for()
 
@@ -91,7 +37,7 @@ async def test_an_event_arrives_while_one_looks_and_is_opened(
 async def test_what_one_looks_for_is_kept_while_others_come(
     place: Place, chromium: Browser
 ):
-    page = await entered(chromium, place)
+    page = await entered(chromium, place.server.url)
     await page.goto(f"{place.server.url}/ui/events?subject=bat_mine")
     await page.get_by_text("Live", exact=True).wait_for()
 
@@ -109,7 +55,7 @@ async def test_a_dead_delivery_is_tried_again_with_a_click(
     event_id = await place.accepted()
     await place.attempted(event_id, "dead")
     place.target.respond = None
-    page = await entered(chromium, place)
+    page = await entered(chromium, place.server.url)
 
     await page.get_by_role("link", name="1 dead delivery to app").click()
     await page.get_by_role("checkbox", name=re.compile("Choose dlv_")).check()
@@ -123,7 +69,7 @@ async def test_a_dead_delivery_is_tried_again_with_a_click(
 
 async def test_everything_works_without_a_script(place: Place, chromium: Browser):
     await place.accepted()
-    page = await entered(chromium, place, java_script_enabled=False)
+    page = await entered(chromium, place.server.url, java_script_enabled=False)
 
     await page.get_by_role("link", name="Destinations").first.click()
     await page.get_by_role("link", name="app", exact=True).click()
@@ -137,7 +83,7 @@ async def test_everything_works_without_a_script(place: Place, chromium: Browser
 
 async def test_a_read_token_is_offered_nothing_to_do(place: Place, chromium: Browser):
     event_id = await place.accepted()
-    page = await entered(chromium, place, READ)
+    page = await entered(chromium, place.server.url, READ)
 
     for path in (f"/ui/events/{event_id}", "/ui/destinations/app", "/ui/deliveries"):
         await page.goto(f"{place.server.url}{path}")
@@ -146,7 +92,7 @@ async def test_a_read_token_is_offered_nothing_to_do(place: Place, chromium: Bro
 
 
 async def test_keys_lead_to_pages_and_to_the_search(place: Place, chromium: Browser):
-    page = await entered(chromium, place)
+    page = await entered(chromium, place.server.url)
 
     await page.keyboard.press("g")
     await page.keyboard.press("e")
@@ -166,7 +112,7 @@ async def test_keys_lead_to_pages_and_to_the_search(place: Place, chromium: Brow
 
 
 async def test_the_first_tab_skips_to_the_content(place: Place, chromium: Browser):
-    page = await entered(chromium, place)
+    page = await entered(chromium, place.server.url)
 
     await page.keyboard.press("Tab")
     await page.keyboard.press("Enter")
@@ -206,7 +152,7 @@ async def test_every_page_is_fit_for_everybody(
     await place.server.line("delivery.attempted", destination="spare")
     batch = await place.listed("/ui/batches?subject=bat_example", r"sub_\w+")
     rejection = await place.listed("/ui/rejections", r"rej_\w+")
-    page = await entered(chromium, place, viewport=size, color_scheme=theme)
+    page = await entered(chromium, place.server.url, viewport=size, color_scheme=theme)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on(

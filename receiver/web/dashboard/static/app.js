@@ -2,6 +2,7 @@
 "use strict";
 
 const AT_MOST_EVERY_MS = 1000;
+const AT_LEAST_EVERY_MS = 20000; // rates and ages change though nothing else does
 const live = document.getElementById("live");
 let source = null;
 let timer = null;
@@ -13,20 +14,22 @@ const regions = () => [...document.querySelectorAll("[data-live]")];
 function isUsed(region) {
   const selection = document.getSelection();
   return (
-    (region.contains(document.activeElement) && document.activeElement.matches("input, select, button")) ||
+    (region.contains(document.activeElement) && document.activeElement.matches("input, select, button:not(.copy)")) ||
     region.querySelector("input:checked, details[open]") !== null ||
     (selection !== null && !selection.isCollapsed && region.contains(selection.anchorNode))
   );
 }
 
+const nameOf = (element) => element.dataset.copy ?? element.getAttribute("href");
+
 function replace(region, fresh) {
   const known = new Set([...region.querySelectorAll("tr[id]")].map((row) => row.id));
-  const focused = region.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+  const focused = region.contains(document.activeElement) ? nameOf(document.activeElement) : undefined;
   for (const row of fresh.querySelectorAll("tr[id]")) {
     if (!known.has(row.id)) row.classList.add("new");
   }
   region.replaceWith(fresh);
-  if (focused) [...fresh.querySelectorAll("a[href]")].find((a) => a.getAttribute("href") === focused)?.focus();
+  if (focused) [...fresh.querySelectorAll("a[href], .copy")].find((one) => nameOf(one) === focused)?.focus();
 }
 
 async function look() {
@@ -38,7 +41,9 @@ async function look() {
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const region of regions()) {
       const fresh = page.getElementById(region.id);
-      if (fresh && !isUsed(region) && fresh.innerHTML !== region.innerHTML) replace(region, document.adoptNode(fresh));
+      if (isUsed(region)) continue;
+      if (fresh === null) region.remove();
+      else if (fresh.innerHTML !== region.innerHTML) replace(region, document.adoptNode(fresh));
     }
     document.dispatchEvent(new Event("receiver:looked"));
   } catch {
@@ -69,6 +74,27 @@ function follow() {
   };
 }
 
+function again() {
+  if (source !== null && Date.now() - looked >= AT_LEAST_EVERY_MS) soon();
+}
+
+async function copy(event) {
+  const button = event.target.closest("button[data-copy]");
+  if (button === null) return;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+  } catch {
+    // Over plain http there is no clipboard: the old way is left.
+    const field = document.body.appendChild(document.createElement("textarea"));
+    field.value = button.dataset.copy;
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+    button.focus();
+  }
+  button.textContent = "Copied";
+}
+
 const PLACES = { o: "/", e: "/ui/events", d: "/ui/deliveries", b: "/ui/batches", r: "/ui/rejections" };
 let gone = 0;
 
@@ -91,6 +117,9 @@ function press(event) {
 
 document.addEventListener("visibilitychange", follow);
 document.addEventListener("keydown", press);
+document.addEventListener("click", copy);
+setInterval(again, AT_LEAST_EVERY_MS / 4);
+document.documentElement.classList.add("scripted");
 if (live !== null) {
   document.getElementById("hint").hidden = false;
   follow();
