@@ -14,7 +14,7 @@ from typing import Literal
 
 from receiver.errors import NotFound
 
-Kind = Literal["evt", "dlv", "rpl", "rej", "sub"]
+Kind = Literal["evt", "dlv", "rpl", "rej", "sub", "jon"]
 
 _EPOCH = datetime(2025, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

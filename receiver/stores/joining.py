@@ -1,6 +1,6 @@
 """Joins in the store: which parts have come, and what was decided."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -47,6 +47,21 @@ class JoinChange:
     added: Sequence[Part]
 
 
+@dataclass(frozen=True, slots=True)
+class ListedJoin:
+    """A join as a list has it: how many of its parts have come, and how many failed."""
+
+    id: str
+    name: str
+    key: str
+    state: JoinState
+    begun_at: datetime
+    due_at: datetime
+    expected: int | None
+    parts: int
+    failed: int
+
+
 JoinName = tuple[str, str]
 """A join's name, and a key."""
 
@@ -56,6 +71,28 @@ class JoiningReader(Protocol):
 
     async def joins(self, names: Sequence[JoinName]) -> Mapping[JoinName, Joined]:
         """Those of these joins of which a part has come."""
+        ...
+
+    async def list_joins(
+        self, states: Collection[JoinState], *, limit: int, after: str | None = None
+    ) -> Sequence[ListedJoin]:
+        """
+        A page of those that are in one of these states, the newest first; `after` is
+        the last id of the page before.
+        """
+        ...
+
+    async def find_joins(self, names: Collection[JoinName]) -> Sequence[ListedJoin]:
+        """Those of these joins of which a part has come, the newest first."""
+        ...
+
+    async def join_parts(self, join_id: str) -> tuple[ListedJoin, Sequence[Part]]:
+        """
+        A join and its parts, in the order in which they came.
+
+        Raises:
+            NotFound: there is none, or not any more.
+        """
         ...
 
     async def overdue_joins(self, now: datetime, limit: int) -> Sequence[Joined]:

@@ -1,10 +1,11 @@
 """What every store promises about joins: their parts, kept with the cursor."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from receiver.errors import StoreError
+from receiver.errors import NotFound, StoreError
 from receiver.stores import Reader, Store
 from receiver.stores.joining import JoinChange, Joined, JoinState, Part
 from tests.stores.conftest import Harness
@@ -134,3 +135,45 @@ async def test_old_joins_that_have_ended_are_forgotten_with_their_parts(store: S
     begun_anew = replace(BEGUN, key="old")
     await keep(store, begun_anew)
     assert (await store.joins([("film", "old")]))["film", "old"].parts == []
+
+
+async def test_joins_are_listed_by_what_became_of_them_the_newest_first(
+    store: Store, reader: Reader
+):
+    parts = [await part(store, "a"), await part(store, "b", failed=True)]
+    states = [*JoinState, JoinState.OPEN]
+    for i, state in enumerate(states):
+        await keep(store, replace(BEGUN, key=f"k{i}", state=state), *parts[: i % 3])
+
+    async def keys(*wanted: JoinState, **more: Any) -> list[str]:
+        found = await reader.list_joins(wanted, **{"limit": 10, **more})
+        return [one.key for one in found]
+
+    everything = await reader.list_joins(list(JoinState), limit=10)
+    assert [one.key for one in everything] == ["k4", "k3", "k2", "k1", "k0"]
+    assert await keys(JoinState.OPEN) == ["k4", "k0"]
+    assert await keys(JoinState.COMPLETED, JoinState.FAILED) == ["k3", "k1"]
+    assert await keys(*JoinState, limit=2) == ["k4", "k3"]
+    assert await keys(*JoinState, limit=2, after=everything[1].id) == ["k2", "k1"]
+    assert await keys() == []
+    two = everything[2]
+    assert (two.state, two.parts, two.failed) == (JoinState.TIMED_OUT, 2, 1)
+    assert (two.begun_at, two.due_at, two.expected) == (NOW, NOW + seconds(60), 2)
+
+
+async def test_a_join_is_found_by_its_key_and_shown_with_its_parts(
+    store: Store, reader: Reader
+):
+    parts = [await part(store, "z"), await part(store, "a", failed=True)]
+    await keep(store, BEGUN, *parts)
+    await keep(store, replace(BEGUN, name="other"))
+
+    names = [NAME, ("other", NAME[1]), ("film", "another")]
+    found = await reader.find_joins(names)
+
+    assert [one.name for one in found] == ["other", "film"]
+    assert await reader.join_parts(found[1].id) == (found[1], parts)
+    assert await reader.join_parts(found[0].id) == (found[0], [])
+    for nobody in ("jon_00000000000000ff", "evt_0000000000000001", "x"):
+        with pytest.raises(NotFound):
+            await reader.join_parts(nobody)

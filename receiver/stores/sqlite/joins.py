@@ -6,7 +6,7 @@ cursor.  That there is one outcome is decided by the key of the event that tells
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -14,7 +14,15 @@ import aiosqlite
 
 from receiver import ids
 from receiver.clock import from_ms, to_ms
-from receiver.stores.joining import JoinChange, Joined, JoinName, JoinState, Part
+from receiver.errors import NotFound
+from receiver.stores.joining import (
+    JoinChange,
+    Joined,
+    JoinName,
+    JoinState,
+    ListedJoin,
+    Part,
+)
 from receiver.stores.sqlite.rows import Row
 
 _STATES = (
@@ -26,6 +34,12 @@ _STATES = (
 """Positions are on disk: only append."""
 
 _COLUMNS = "id, name, key, begun_at, due_at, state, expected"
+_LISTED = (
+    f"SELECT {_COLUMNS},"
+    " (SELECT count(*) FROM join_parts WHERE join_id = joins.id),"
+    " (SELECT count(*) FROM join_parts WHERE join_id = joins.id AND failed)"
+    " FROM joins"
+)
 
 
 class Prepared(NamedTuple):
@@ -115,14 +129,62 @@ async def overdue(
     return [await _joined(db, sources, row) for row in rows]
 
 
+async def listed(
+    db: aiosqlite.Connection,
+    states: Collection[JoinState],
+    limit: int,
+    after: str | None,
+) -> list[ListedJoin]:
+    """Each state has its place in the index, so each is looked at by itself."""
+    before = ids.LARGEST if after is None else ids.number("jon", after)
+    found: list[Row] = []
+    for state in states:
+        found += await db.execute_fetchall(
+            f"{_LISTED} WHERE state = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            (_STATES.index(state), before, limit),
+        )
+    return _newest_first(found)[:limit]
+
+
+async def found(
+    db: aiosqlite.Connection, names: Collection[JoinName]
+) -> list[ListedJoin]:
+    rows: list[Row] = []
+    for name in names:
+        rows += await db.execute_fetchall(f"{_LISTED} WHERE name = ? AND key = ?", name)
+    return _newest_first(rows)
+
+
+async def parts(
+    db: aiosqlite.Connection, sources: Mapping[int, str], join_id: str
+) -> tuple[ListedJoin, list[Part]]:
+    number = ids.number("jon", join_id)
+    for row in await db.execute_fetchall(f"{_LISTED} WHERE id = ?", (number,)):
+        return _entry(row), await _parts(db, sources, number)
+    raise NotFound(f"there is no join {join_id}, or not any more")
+
+
+def _newest_first(rows: Iterable[Row]) -> list[ListedJoin]:
+    return [_entry(row) for row in sorted(rows, key=lambda row: -row[0])]
+
+
+def _entry(row: Row) -> ListedJoin:
+    return ListedJoin(
+        id=ids.public("jon", row[0]),
+        name=row[1],
+        key=row[2],
+        begun_at=from_ms(row[3]),
+        due_at=from_ms(row[4]),
+        state=_STATES[row[5]],
+        expected=row[6],
+        parts=row[7],
+        failed=row[8],
+    )
+
+
 async def _joined(
     db: aiosqlite.Connection, sources: Mapping[int, str], row: Row
 ) -> Joined:
-    parts = await db.execute_fetchall(
-        "SELECT source_id, subject, event_id, failed FROM join_parts"
-        " WHERE join_id = ? ORDER BY event_id",
-        (row[0],),
-    )
     return Joined(
         name=row[1],
         key=row[2],
@@ -130,8 +192,19 @@ async def _joined(
         due_at=from_ms(row[4]),
         state=_STATES[row[5]],
         expected=row[6],
-        parts=[
-            Part(sources[source], subject, ids.public("evt", event), bool(failed))
-            for source, subject, event, failed in parts
-        ],
+        parts=await _parts(db, sources, row[0]),
     )
+
+
+async def _parts(
+    db: aiosqlite.Connection, sources: Mapping[int, str], number: int
+) -> list[Part]:
+    rows = await db.execute_fetchall(
+        "SELECT source_id, subject, event_id, failed FROM join_parts"
+        " WHERE join_id = ? ORDER BY event_id",
+        (number,),
+    )
+    return [
+        Part(sources[source], subject, ids.public("evt", event), bool(failed))
+        for source, subject, event, failed in rows
+    ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from receiver.stores import (
 from receiver.stores.asking import Waiting
 from receiver.stores.confirming import Confirmation, Held
 from receiver.stores.following import Followed, Known, Name, Stretch
-from receiver.stores.joining import Joined, JoinName
+from receiver.stores.joining import Joined, JoinName, JoinState, ListedJoin, Part
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
 from receiver.stores.sqlite import (
     asking,
@@ -221,6 +221,21 @@ class SqliteReader:
         async with translated():
             sources = (await self._known()).names
             return await joins.joins(self._reader, sources, names)
+
+    async def list_joins(
+        self, states: Collection[JoinState], *, limit: int, after: str | None = None
+    ) -> Sequence[ListedJoin]:
+        async with translated():
+            return await joins.listed(self._reader, states, limit, after)
+
+    async def find_joins(self, names: Collection[JoinName]) -> Sequence[ListedJoin]:
+        async with translated():
+            return await joins.found(self._reader, names)
+
+    async def join_parts(self, join_id: str) -> tuple[ListedJoin, Sequence[Part]]:
+        async with translated():
+            sources = (await self._known()).names
+            return await joins.parts(self._reader, sources, join_id)
 
     async def overdue_joins(self, now: datetime, limit: int) -> Sequence[Joined]:
         async with translated():

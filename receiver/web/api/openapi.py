@@ -11,6 +11,7 @@ from receiver.web.api.schemas import (
     BATCH,
     DELIVERY,
     EVENT,
+    JOIN,
     NAME,
     NOUNS,
     REJECTION,
@@ -24,6 +25,7 @@ _IDS = {
     "batches": BATCH,
     "events": EVENT,
     "deliveries": DELIVERY,
+    "joins": JOIN,
     "replays": REPLAY,
     "rejections": REJECTION,
 }

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from receiver.models import Result, State, Status, Trigger
+from receiver.stores.joining import JoinState
 from receiver.subjects import Standing, Trouble
 
 Schema = Mapping[str, Any]
@@ -96,7 +97,7 @@ def id_of(kind: str) -> Schema:
 
 
 EVENT, DELIVERY, REPLAY = map(id_of, ("evt", "dlv", "rpl"))
-REJECTION, BATCH = map(id_of, ("rej", "sub"))
+REJECTION, BATCH, JOIN = map(id_of, ("rej", "sub", "jon"))
 BODY: Schema = {
     "description": "the body as text, or base64 where it is not UTF-8",
     "anyOf": [TEXT, record(base64=TEXT)],
@@ -152,6 +153,18 @@ _BATCH_FIELDS: dict[str, Schema] = {
     "asked": COUNT,
     "next_ask_at": maybe(TIME),
     "ask_note": maybe(TEXT),
+}
+
+_JOIN_FIELDS: dict[str, Schema] = {
+    "id": JOIN,
+    "name": TEXT,
+    "key": TEXT,
+    "state": one_of(JoinState),
+    "begun_at": TIME,
+    "due_at": TIME,
+    "expected": maybe(COUNT),
+    "parts": COUNT,
+    "failed": COUNT,
 }
 
 NOUNS: dict[str, Schema] = {
@@ -275,6 +288,9 @@ NOUNS: dict[str, Schema] = {
         origin=TEXT,
         standing=maybe(one_of(Standing)),
     ),
+    "Join": record(**_JOIN_FIELDS),
+    "JoinInFull": record(**_JOIN_FIELDS, events=many(ref("Part"))),
+    "Part": record(source=TEXT, subject=TEXT, event_id=EVENT, failed=YES_OR_NO),
     "CreditsLine": record(
         day=maybe({"type": "string", "format": "date"}),
         source=maybe(TEXT),

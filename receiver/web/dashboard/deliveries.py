@@ -8,9 +8,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver import clock
-from receiver.models import Delivery, Status
+from receiver.models import Delivery, Status, Trigger
 from receiver.moments import moment
 from receiver.stores import DeliveryFilter, Page
+from receiver.stores.confirming import Confirmation
 from receiver.web.api.deliveries import cancel_deliveries, retry_deliveries
 from receiver.web.api.events import LONGEST_S
 from receiver.web.api.operation import Handle
@@ -85,15 +86,30 @@ async def show_all(visit: Visit) -> Response:
     )
 
 
+def is_held(delivery: Delivery, found: Confirmation | None) -> bool:
+    """Whether it waits for what its event's sender says of it."""
+    return (
+        found is not None
+        and found.verdict is None
+        and delivery.status is Status.PENDING
+        and delivery.attempts == 0
+        and delivery.replay_id is None
+        and delivery.trigger is Trigger.SCHEDULED
+    )
+
+
 async def show(visit: Visit) -> Response:
     reader, delivery_id = visit.parts.reader, visit.request.path_params["id"]
     delivery = await reader.delivery(delivery_id)
+    confirmation = await reader.confirmation(delivery.event_id)
     return visit.page(
         "delivery.html",
         delivery=delivery,
         attempts=await reader.attempts(delivery_id),
         stored=await reader.event(delivery.event_id),
         changeable=delivery.status in _CHANGEABLE,
+        confirmation=confirmation,
+        held=is_held(delivery, confirmation),
     )
 
 

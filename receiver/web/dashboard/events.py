@@ -19,6 +19,7 @@ from receiver.web.api.events import (
 )
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
+from receiver.web.dashboard.deliveries import is_held
 from receiver.web.dashboard.gate import page
 from receiver.web.dashboard.tree import Node, tree
 from receiver.web.dashboard.visit import Visit
@@ -80,6 +81,7 @@ async def show(visit: Visit) -> Response:
     deliveries = await parts.reader.deliveries(
         DeliveryFilter(event_id=event_id), limit=MOST_DELIVERIES, newest_first=False
     )
+    confirmation = await parts.reader.confirmation(event_id)
     attempts = {
         delivery.id: await parts.reader.attempts(delivery.id)
         for delivery in deliveries[:WITH_ATTEMPTS]
@@ -94,6 +96,8 @@ async def show(visit: Visit) -> Response:
         raw=raw_text(event.body),
         deliveries=deliveries,
         attempts=attempts,
+        confirmation=confirmation,
+        held={one.id for one in deliveries if is_held(one, confirmation)},
         variants=await parts.reader.variants(event_id),
         explained=await _explained(visit, event_id),
         destinations=list(parts.settings.destinations),

@@ -12,6 +12,7 @@ from receiver.web.dashboard import (
     deliveries,
     destinations,
     events,
+    joins,
     live,
     overview,
     rejections,
@@ -24,7 +25,8 @@ from receiver.web.dashboard.visit import Visit
 
 def routes(parts: Parts) -> list[Route]:
     """All of them; what is not there is said to whoever is signed in."""
-    nouns = (overview, events, deliveries, destinations, replays, rejections, batches)
+    things = (overview, events, deliveries, destinations, replays, rejections)
+    nouns = (*things, batches, joins)
     return [
         *assets.ROUTES,
         *signing_in.routes(parts),

@@ -29,7 +29,19 @@ STATIC = HERE / "static"
 FAILURES = frozenset(map(str, Result)) - {Result.OK}
 
 _SYMBOLS = {
-    "good": ("✓", {"delivered", "succeeded", "active", "done", "ok", "matched"}),
+    "good": (
+        "✓",
+        {
+            "delivered",
+            "succeeded",
+            "active",
+            "done",
+            "ok",
+            "matched",
+            "completed",
+            "confirmed",
+        },
+    ),
     "bad": (
         "✕",
         {
@@ -39,14 +51,24 @@ _SYMBOLS = {
             "conflict",
             "ledger",
             "contradictory",
+            "contradicted",
+            "timed_out",
             *FAILURES,
         },
     ),
     "warn": (
         "!",
-        {"partial", "paused", "breaker open", "held back", "retrying", "stalled"},
+        {
+            "partial",
+            "paused",
+            "breaker open",
+            "held back",
+            "retrying",
+            "stalled",
+            "unconfirmed",
+        },
     ),
-    "busy": ("…", {"pending", "running"}),
+    "busy": ("…", {"pending", "running", "open", "held"}),
 }
 _OTHER = "-"
 
