@@ -19,7 +19,7 @@ from receiver.cli.serving import find_source
 from receiver.errors import StoreError
 from receiver.models import Rejection, Request
 from receiver.providers import Provider, provider_of
-from receiver.providers.diagnosis import Check, accepted, diagnose
+from receiver.providers.diagnosis import Check, accepted, diagnose, summary
 from receiver.providers.given import MASK
 from receiver.providers.keys import recalled
 from receiver.settings import Settings, Source
@@ -248,16 +248,6 @@ def _show(source: Source, asked: _Asked, checks: Sequence[Check]) -> None:
         if check.hint:
             text = f"{check.name}: {clean(check.hint)}"
             click.echo(f"\n{textwrap.fill(text, WIDTH, break_long_words=False)}")
-    click.echo(f"\n{_summary(checks)}")
+    click.echo(f"\n{summary(checks)}")
     if asked.pending and accepted(checks):
         click.echo(f"accept it: receiver rejections reverify {asked.rejection}")
-
-
-def _summary(checks: Sequence[Check]) -> str:
-    if not accepted(checks):
-        wrong = [check.name for check in checks if check.verdict == "failed"]
-        names = ", ".join(wrong)
-        return f"it would be refused: {names}" if wrong else "it cannot be told"
-    left = [check.name for check in checks if check.verdict == "skipped"]
-    rest = f", if what could not be looked at is right: {', '.join(left)}"
-    return f"it would be accepted{rest if left else ''}"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from receiver.errors import Rejected
-from receiver.models import Request
+from receiver.models import Rejection, Request
 from receiver.providers.base import Provider
 from receiver.providers.body import check_names, parse
 from receiver.providers.examining import Check, examine
@@ -21,7 +21,7 @@ from receiver.providers.given import MASK
 from receiver.providers.verification import check_conditions
 from receiver.settings import Source
 
-__all__ = ["Check", "accepted", "diagnose"]
+__all__ = ["Check", "accepted", "diagnose", "diagnose_kept", "summary"]
 
 LEAST_SCRUBBED = 8
 """Shorter secrets are words like any other."""
@@ -62,6 +62,34 @@ def diagnose(
         checks += _understood(provider, asked)
     secrets = list(_spelled([*_secrets(provider.source), *_all(elsewhere)]))
     return tuple(_without(check, secrets) for check in checks)
+
+
+def diagnose_kept(
+    provider: Provider, kept: Rejection, elsewhere: Mapping[str, Sequence[str]]
+) -> tuple[Check, ...]:
+    """The same of a request that was refused, as of the moment it came."""
+    request = Request(
+        kept.headers, kept.query, kept.body, kept.received_at, kept.client
+    )
+    return diagnose(
+        provider,
+        request,
+        kept.received_at,
+        digested=True,
+        body_bytes=kept.body_bytes,
+        elsewhere=elsewhere,
+    )
+
+
+def summary(checks: Collection[Check]) -> str:
+    """What it would come to, in a line."""
+    if not accepted(checks):
+        wrong = [check.name for check in checks if check.verdict == "failed"]
+        names = ", ".join(wrong)
+        return f"it would be refused: {names}" if wrong else "it cannot be told"
+    left = [check.name for check in checks if check.verdict == "skipped"]
+    rest = f", if what could not be looked at is right: {', '.join(left)}"
+    return f"it would be accepted{rest if left else ''}"
 
 
 def accepted(checks: Collection[Check]) -> bool:

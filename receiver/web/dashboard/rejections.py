@@ -1,10 +1,15 @@
-"""Refused requests: found, shown, verified again."""
+"""Refused requests: found, explained, verified again."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from receiver.models import Rejection
+from receiver.offload import LARGE_BYTES
+from receiver.providers.diagnosis import Check, accepted, diagnose_kept, summary
 from receiver.shown import shown_rejection
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
@@ -15,6 +20,8 @@ from receiver.web.dashboard.gate import action, page
 from receiver.web.dashboard.visit import Visit
 
 A_PAGE = 50
+
+_explaining = asyncio.Semaphore(1)
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -49,12 +56,38 @@ async def show_all(visit: Visit) -> Response:
 async def show(visit: Visit) -> Response:
     parts = visit.parts
     found = await parts.reader.rejection(visit.request.path_params["id"])
+    checks = None
+    if len(found.body) <= LARGE_BYTES or visit.asked("explain"):
+        checks = await _explained(visit, found)
     return visit.page(
         "rejection.html",
         rejection=found,
+        configured=parts.senders.of(found.source) is not None,
+        checks=checks,
+        summary=summary(checks or ()),
+        accepted=accepted(checks or ()),
         shown=shown_rejection(parts.senders, found, body=False),
         raw=raw_text(found.body),
     )
+
+
+async def _explained(visit: Visit, found: Rejection) -> Sequence[Check] | None:
+    """
+    Each step that the request had to take; None: its source is not there any more.
+
+    Many causes are tried, which takes a while: in a thread, and one at a time.
+    """
+    parts = visit.parts
+    provider = parts.senders.of(found.source)
+    if provider is None:
+        return None
+    elsewhere = {
+        other.name: other.secrets
+        for other in parts.settings.sources.values()
+        if other.name != found.source
+    }
+    async with _explaining:
+        return await asyncio.to_thread(diagnose_kept, provider, found, elsewhere)
 
 
 async def download(visit: Visit) -> Response:
