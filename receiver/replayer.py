@@ -2,7 +2,9 @@
 Replays that go on by themselves: a step, its deliveries and how far it came, again.
 
 Each running replay has a task.  A step is small, so that webhooks and deliveries get
-their turn between two; after a restart every replay goes on where it was.
+their turn between two; after a restart every replay goes on where it was.  One with a
+rate makes its deliveries a moment before they are due: what was not made yet need not be
+cancelled.
 """
 
 import asyncio
@@ -23,6 +25,9 @@ from receiver.stores import EventFilter, Store, StoredEvent
 STEP = 50
 """Events a step goes through."""
 
+AHEAD_S = 2.0
+"""How long before they are due the deliveries of a replay with a rate are made."""
+
 TROUBLE_S = 5.0
 """How long a replay waits when the store cannot be written."""
 
@@ -39,6 +44,8 @@ class Replayer:
         self._read = read
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._cancelled: dict[str, asyncio.Event] = {}
+        self._stays = False
         self.reload(settings)
 
     def reload(self, settings: Settings) -> None:
@@ -46,7 +53,11 @@ class Replayer:
         self._router = Router(settings.routes)
 
     async def start(self) -> None:
-        """Go on with what was running when the process ended."""
+        """
+        Go on with what was running when the process ended, and be there for as long as a
+        replay takes; without a start it makes all of its deliveries at once.
+        """
+        self._stays = True
         for replay in await self._store.replays(limit=1_000, running=True):
             self._run(replay)
 
@@ -95,22 +106,30 @@ class Replayer:
         if not await self._store.cancel_replay(replay_id, clock.now()):
             state = (await self._store.replay(replay_id)).state
             raise Conflict(f"{replay_id} is {state} already")
+        if replay_id in self._cancelled:
+            self._cancelled[replay_id].set()
         return await self._store.replay(replay_id)
 
     def _run(self, replay: Replay) -> None:
         task = asyncio.create_task(self._steps(replay), name=f"replay-{replay.id}")
         self._tasks[replay.id] = task
-        task.add_done_callback(lambda _: self._tasks.pop(replay.id, None))
+        self._cancelled[replay.id] = asyncio.Event()
+        task.add_done_callback(lambda _: self._forget(replay.id))
+
+    def _forget(self, replay_id: str) -> None:
+        self._tasks.pop(replay_id, None)
+        self._cancelled.pop(replay_id, None)
 
     async def _steps(self, replay: Replay) -> None:
         log = logs.get()
-        after, due_at, going = replay.reached, replay.due_at or clock.now(), True
+        due_at = max(replay.due_at or clock.now(), clock.now())
+        after, going = replay.reached, True
         while going:
             try:
                 if (await self._store.replay(replay.id)).state != ReplayState.RUNNING:
                     break
                 began = clock.monotonic()
-                step, wanted = await self._step(replay, after, due_at)
+                step, wanted, more = await self._step(replay, after, due_at)
                 added = await self._store.add_replayed(
                     replay.id,
                     wanted,
@@ -131,9 +150,8 @@ class Replayer:
                 break
             after, due_at, going = step.reached, step.due_at, not step.done
             self._wake({name for _, name, _ in wanted})
-            await asyncio.sleep(
-                clock.monotonic() - began
-            )  # half of the time is others'
+            worked_s = clock.monotonic() - began
+            await self._rest(replay, worked_s, due_at if more else clock.now())
         ended = await self._store.replay(replay.id)
         log.info(
             "replay.ended",
@@ -143,10 +161,17 @@ class Replayer:
             count=ended.deliveries,
         )
 
+    async def _rest(self, replay: Replay, worked_s: float, due_at: datetime) -> None:
+        """Half of the time is others'; and nothing is made long before it is due."""
+        early_s = (due_at - clock.now()).total_seconds() - AHEAD_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(worked_s, early_s if self._stays else 0)):
+                await self._cancelled[replay.id].wait()
+
     async def _step(
         self, replay: Replay, after: str | None, due_at: datetime
-    ) -> tuple[ReplayStep, list[tuple[str, str, datetime]]]:
-        """The next step, and the deliveries it makes."""
+    ) -> tuple[ReplayStep, list[tuple[str, str, datetime]], bool]:
+        """The next step, the deliveries it makes, and whether there may be more."""
         found = await self._next(replay, after)
         there = [one for one in found if one.body_pruned_at is None]
         wanted, next_due = await self._wanted(replay, there, due_at)
@@ -157,7 +182,7 @@ class Replayer:
             next_due,
             not found,
         )
-        return step, wanted
+        return step, wanted, len(found) == STEP
 
     async def _next(self, replay: Replay, after: str | None) -> Sequence[StoredEvent]:
         """The events of the next step, in the order in which they came."""

@@ -7,7 +7,7 @@ import pytest
 
 from receiver import clock, replayer
 from receiver.models import Event, ReplayState
-from receiver.replayer import Replayer
+from receiver.replayer import STEP, Replayer
 from receiver.settings import Route, Server, Settings, StoreSettings
 from receiver.stores import open_store
 from tests.stores.making import accepted
@@ -42,3 +42,56 @@ async def test_a_replay_that_meets_a_fault_goes_on_and_can_be_cancelled(
         await store.close()
 
     assert ended.state is ReplayState.CANCELLED
+
+
+async def as_it_is(event: Event) -> Event:
+    return event
+
+
+async def test_a_rate_is_kept_to_by_who_stays_and_a_cancel_is_obeyed_at_once(
+    tmp_path: Path,
+):
+    store = await open_store(f"sqlite:///{tmp_path}/receiver.db")
+    for _ in range(STEP + 10):
+        await accepted(store, "crm", at=clock.now())
+    asked = {"where": {}, "per_second": 0.01}
+    alone = Replayer(SETTINGS, store, as_it_is, lambda names: None)
+    stepped = asyncio.Event()
+    staying = Replayer(SETTINGS, store, as_it_is, lambda names: stepped.set())
+    try:
+        at_once = await alone.create(asked)
+        made = await asyncio.wait_for(alone.ended(at_once.id), 5)
+        await staying.start()
+        slow = await staying.create(asked)
+        await asyncio.wait_for(stepped.wait(), 5)
+        await staying.cancel(slow.id)
+        left = await asyncio.wait_for(staying.ended(slow.id), 5)
+    finally:
+        await alone.stop()
+        await staying.stop()
+        await store.close()
+
+    assert (made.state, made.deliveries) == (ReplayState.DONE, STEP + 10)
+    assert (left.state, left.deliveries) == (ReplayState.CANCELLED, STEP)
+
+
+async def test_a_replay_that_waits_with_its_next_step_is_shown_as_running(
+    tmp_path: Path,
+):
+    store = await open_store(f"sqlite:///{tmp_path}/receiver.db")
+    for _ in range(STEP + 10):
+        await accepted(store, "crm", at=clock.now())
+    stepped = asyncio.Event()
+    staying = Replayer(SETTINGS, store, as_it_is, lambda names: stepped.set())
+    try:
+        await staying.start()
+        slow = await staying.create({"where": {}, "per_second": STEP / 3})
+        await asyncio.wait_for(stepped.wait(), 5)
+        halfway = await store.replay(slow.id)
+        done = await asyncio.wait_for(staying.ended(slow.id), 20)
+    finally:
+        await staying.stop()
+        await store.close()
+
+    assert (halfway.state, halfway.deliveries) == (ReplayState.RUNNING, STEP)
+    assert (done.state, done.deliveries) == (ReplayState.DONE, STEP + 10)
