@@ -1,13 +1,12 @@
-"""Deliveries: found, one with its attempts, tried again and given up, one or many."""
+"""Deliveries: found, one with its attempts, tried again and given up."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver import clock
 from receiver.models import Delivery, Status, Trigger
 from receiver.moments import moment
 from receiver.stores import DeliveryFilter, Page
@@ -17,30 +16,23 @@ from receiver.web.api.events import LONGEST_S
 from receiver.web.api.operation import Handle
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
-from receiver.web.api.schemas import MOST_IDS
 from receiver.web.dashboard.gate import action, page
-from receiver.web.dashboard.rendering import address
 from receiver.web.dashboard.visit import Visit
 
 A_PAGE = 50
-AT_ONCE = 10_000
-"""Deliveries changed by one form; whoever has more sends it again."""
-
 FILTERS = ("status", "destination", "event", "since", "until")
 
 _ACTIONS: Mapping[str, tuple[Handle, str]] = {
     "retry": (retry_deliveries, "retried"),
     "cancel": (cancel_deliveries, "cancelled"),
 }
-_CHANGEABLE = (Status.DEAD, Status.PENDING)
+CHANGEABLE = (Status.DEAD, Status.PENDING)
 
 
 def routes(parts: Parts) -> list[Route]:
-    """The list, many at once with a question before it, one."""
+    """The list, and one."""
     return [
         page(parts, "/ui/deliveries", show_all),
-        page(parts, "/ui/deliveries/change", ask_first),
-        action(parts, "/ui/deliveries/change", change),
         page(parts, "/ui/deliveries/{id}", show),
         action(parts, "/ui/deliveries/{id}/{action}", change_one),
     ]
@@ -71,7 +63,7 @@ async def show_all(visit: Visit) -> Response:
     found: Page[Delivery] = Page([], None)
     try:
         where = chosen(asked, visit.now)
-        found = await _search(visit, where, A_PAGE, after)
+        found = await search(visit, where, A_PAGE, after)
     except Problem as error:
         problem = error.message
     return visit.page(
@@ -82,7 +74,7 @@ async def show_all(visit: Visit) -> Response:
         problem=problem,
         statuses=list(Status),
         destinations=list(visit.parts.settings.destinations),
-        changeable=asked.get("status") in _CHANGEABLE,
+        changeable=asked.get("status") in CHANGEABLE,
     )
 
 
@@ -107,7 +99,7 @@ async def show(visit: Visit) -> Response:
         delivery=delivery,
         attempts=await reader.attempts(delivery_id),
         stored=await reader.event(delivery.event_id),
-        changeable=delivery.status in _CHANGEABLE,
+        changeable=delivery.status in CHANGEABLE,
         confirmation=confirmation,
         held=is_held(delivery, confirmation),
     )
@@ -115,82 +107,28 @@ async def show(visit: Visit) -> Response:
 
 async def change_one(visit: Visit) -> Response:
     delivery_id = visit.request.path_params["id"]
-    handle, said = _action(visit.request.path_params["action"])
+    handle, said = change_called(visit.request.path_params["action"])
     done = await visit.do(handle, {"ids": [delivery_id]})
     word = said if done["changed"] else "unchanged"
     return visit.go(f"/ui/deliveries/{delivery_id}", word, done["changed"])
 
 
-# -- many
-
-
-async def ask_first(visit: Visit) -> Response:
-    """How many it would be; what comes later is not meant."""
-    given = visit.request.query_params
-    name = given.get("action", "")
-    _action(name)
-    ids = given.getlist("id")[:MOST_IDS]
-    asked = visit.asked(*FILTERS)
-    asked.setdefault("until", clock.iso(visit.now))
-    count, more = len(ids), False
-    if not ids:
-        where = _wide(asked, visit)
-        page_ = await _search(visit, where, MOST_IDS, None)
-        count, more = len(page_.items), page_.next is not None
-    return visit.page(
-        "change.html", action=name, ids=ids, asked=asked, count=count, more=more
-    )
-
-
-async def change(visit: Visit) -> Response:
-    handle, said = _action(visit.sent("action"))
-    ids = visit.form.get("id", [])[:MOST_IDS]
-    asked = {name: visit.sent(name) for name in FILTERS if visit.sent(name)}
-    if ids:
-        changed = (await visit.do(handle, {"ids": ids}))["changed"]
-        return visit.go("/ui/deliveries", said, changed)
-    where, changed = _wide(asked, visit), 0
-    async for some in _found(visit, where):
-        changed += (await visit.do(handle, {"ids": some}))["changed"]
-    status = asked["status"] if changed >= AT_ONCE else ""
-    back = address(
-        "/ui/deliveries", status=status, destination=asked.get("destination", "")
-    )
-    return visit.go(back, said, changed)
-
-
-def _wide(asked: Mapping[str, str], visit: Visit) -> DeliveryFilter:
-    where = chosen(asked, visit.now)
-    if where.status not in _CHANGEABLE:
-        message = "choose what is dead, or what is pending, before changing all of it"
-        raise Problem(400, "invalid_parameter", message)
-    return where
-
-
-async def _found(
-    visit: Visit, where: DeliveryFilter
-) -> AsyncGenerator[list[str], None]:
-    """All that is found, in pieces, the newest first; at most AT_ONCE."""
-    after, left = None, AT_ONCE
-    while left > 0:
-        found = await _search(visit, where, min(left, MOST_IDS), after)
-        if found.items:
-            left -= len(found.items)
-            yield [delivery.id for delivery in found.items]
-        after = found.next
-        if after is None:
-            return
-
-
-async def _search(
+async def search(
     visit: Visit, where: DeliveryFilter, limit: int, after: str | None
 ) -> Page[Delivery]:
+    """As much of a page as there is in a moment."""
     return await visit.parts.reader.search_deliveries(
         where, limit=limit, after=after, longest_s=LONGEST_S
     )
 
 
-def _action(name: str) -> tuple[Handle, str]:
+def change_called(name: str) -> tuple[Handle, str]:
+    """
+    What changes deliveries, and the word for what was done.
+
+    Raises:
+        Problem: there is no such change.
+    """
     found: Any = _ACTIONS.get(name)
     if found is None:
         raise Problem(404, "not_found", "deliveries are retried or cancelled")

@@ -14,6 +14,7 @@ from receiver.web.dashboard import (
     events,
     joins,
     live,
+    many,
     overview,
     rejections,
     replays,
@@ -25,7 +26,7 @@ from receiver.web.dashboard.visit import Visit
 
 def routes(parts: Parts) -> list[Route]:
     """All of them; what is not there is said to whoever is signed in."""
-    things = (overview, events, deliveries, destinations, replays, rejections)
+    things = (overview, events, many, deliveries, destinations, replays, rejections)
     nouns = (*things, batches, joins)
     return [
         *assets.ROUTES,
