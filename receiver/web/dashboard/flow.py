@@ -31,11 +31,15 @@ Kind = Literal["moving", "idle", "still"]
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """A source: how much comes of it, and how much of that is refused, a minute."""
+    """
+    A source: how much comes of it, and how much of that is refused, a minute.
+
+    Nobody counts what is raised by receiver itself: its `rate` is None.
+    """
 
     name: str
     path: str
-    rate: float
+    rate: float | None
     refused: float
     heard_at: datetime | None
 
@@ -102,7 +106,7 @@ class Flow:
         """From routes to destinations."""
         rates = {sender.name: sender.rate for sender in self.senders}
         for i, way in enumerate(self.ways):
-            comes = any(rates[name] for name in way.sources)
+            comes = any(rates[name] != 0 for name in way.sources)
             for j, target in enumerate(self.targets):
                 if target.name in way.destinations:
                     ends = (i, len(self.ways), j, len(self.targets))
@@ -134,8 +138,8 @@ def _sender(
     name: str, received: Counts, refused: Counts, heard: dict[str, datetime]
 ) -> Sender:
     path = address("/ui/events", source=name)
-    rates = received.get(name, 0.0), refused.get(name, 0.0)
-    return Sender(name, path, *rates, heard.get(name))
+    rate = None if name == internal.SOURCE else received.get(name, 0.0)
+    return Sender(name, path, rate, refused.get(name, 0.0), heard.get(name))
 
 
 def _way(route: Route, names: Sequence[str]) -> Way:

@@ -49,6 +49,8 @@ async def violations(page: Page) -> list[str]:
     ]
 
 
-async def picture(page: Page, name: str) -> None:
+async def picture(page: Page, name: str, region: str = "") -> None:
+    """What is seen of the page, or all of a region of it."""
     if IMAGES:
-        await page.screenshot(path=f"{IMAGES}/{name}.png", scale="css")
+        shown = page.locator(region) if region else page
+        await shown.screenshot(path=f"{IMAGES}/{name}.png", scale="css")

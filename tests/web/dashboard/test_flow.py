@@ -72,6 +72,18 @@ def test_alerts_are_drawn_only_where_a_route_is_for_them():
     assert [one.name for one in without.senders] == ["a"]
     assert [one.name for one in with_.senders] == ["a", "receiver"]
     assert [list(way.sources) for way in with_.ways] == [["a"], ["receiver"]]
+    assert [one.rate for one in with_.senders] == [0, None]
+
+
+def test_alerts_move_where_something_was_delivered():
+    alerts = Route(name="alerts", source="receiver", to=("x", "y"))
+
+    flow = drawn(
+        [], [alerts], [standing("x"), standing("y")], to_destinations={"x": 1.0}
+    )
+
+    assert [line.kind for line in flow.lines_in] == ["idle"]
+    assert [line.kind for line in flow.lines_out] == ["moving", "idle"]
 
 
 def test_a_line_moves_where_something_came_and_something_was_delivered():

@@ -59,7 +59,8 @@ async def cut_off(page: Page) -> list[str]:
     """Boxes of the drawing that do not show all they say."""
     found: list[str] = await page.evaluate(
         "[...document.querySelectorAll('.flow li')]"
-        ".filter((box) => box.scrollHeight > box.clientHeight + 1)"
+        ".filter((box) => box.scrollHeight > box.clientHeight + 1"
+        "              || box.scrollWidth > box.clientWidth + 1)"
         ".map((box) => box.innerText)"
     )
     return found
@@ -191,7 +192,8 @@ async def test_a_flow_with_trouble_in_it_is_fit_for_everybody(
         states = await page.locator(".flow .state").all_inner_texts()
         cut, wrong = await cut_off(page), await violations(page)
         phone = "-phone" if size is PHONE else ""
-        await picture(page, f"flow{phone}-{theme}")
+        await picture(page, f"busy{phone}-{theme}")
+        await picture(page, f"flow{phone}-{theme}", "#drawing")
 
     assert "! paused" in states
     assert {"! retrying", "! breaker open"} & set(states)
