@@ -71,6 +71,12 @@ def execute(path: Path, *statements: str) -> None:
 # -- the file
 
 
+def test_migrations_are_numbered_without_a_gap_and_none_twice():
+    numbers = [migration.number for migration in migrations()]
+
+    assert numbers == list(range(1, newest() + 1))
+
+
 async def test_the_file_is_ours_in_wal_mode_and_can_be_vacuumed_in_steps(path: Path):
     await opened_and_closed(path)
 
