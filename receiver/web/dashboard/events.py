@@ -99,7 +99,8 @@ async def show(visit: Visit) -> Response:
         confirmation=confirmation,
         held={one.id for one in deliveries if is_held(one, confirmation)},
         variants=await parts.reader.variants(event_id),
-        explained=await _explained(visit, event_id),
+        pruned_at=stored.body_pruned_at,
+        explained=None if stored.body_pruned_at else await _explained(visit, event_id),
         destinations=list(parts.settings.destinations),
         source=parts.senders.of(event.source),
     )

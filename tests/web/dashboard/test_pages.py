@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from tests.making import sample
-from tests.web.dashboard.conftest import Place, refuse
+from tests.web.dashboard.conftest import ADMIN, Place, refuse
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
 
@@ -327,3 +327,26 @@ async def test_pages_answer_while_nobody_can_be_delivered_to(place: Place):
 
     assert "pending" in await place.admin.see("/ui/deliveries?status=pending")
     assert "app" in await place.admin.see("/")
+
+
+async def test_an_event_whose_body_has_gone_still_has_a_page(place: Place):
+    place.target.respond = refuse
+    event_id = await place.accepted(subject="bat_old")
+    await place.attempted(event_id, "dead")
+    whole = await place.admin.see(f"/ui/events/{event_id}")
+    answer = await place.admin.http.post(
+        "/api/v1/prune",
+        json={"bodies": "0s"},
+        headers={"authorization": f"Bearer {ADMIN}"},
+    )
+
+    text = await place.admin.see(f"/ui/events/{event_id}")
+
+    assert answer.json()["bodies"] == 1
+    assert "Replay this event" in whole
+    assert "It was old and went" in text
+    assert "bat_old" in text
+    assert "dead" in text
+    assert "matched" in text
+    assert "Replay this event" not in text
+    assert "Try again now" not in text
