@@ -10,6 +10,7 @@ cancelled.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -84,8 +85,20 @@ class Replayer:
         )
         if first:
             asked = {**asked, "first_at": clock.iso(first[0].event.received_at)}
-        replay_id = await self._store.create_replay(asked, clock.now(), running=True)
-        replay = await self._store.replay(replay_id)
+        now = clock.from_ms(clock.to_ms(clock.now()))
+        replay_id = await self._store.create_replay(asked, now, running=True)
+        replay = Replay(  # not looked up: nothing may fail any more
+            id=replay_id,
+            created_at=now,
+            asked=asked,
+            state=ReplayState.RUNNING,
+            reached=None,
+            progress=0.0,
+            events=0,
+            deliveries=0,
+            due_at=None,
+            ended_at=None,
+        )
         self._run(replay)
         return replay
 
@@ -103,12 +116,13 @@ class Replayer:
         Raises:
             Conflict: it is not running.
         """
-        if not await self._store.cancel_replay(replay_id, clock.now()):
+        replay, now = await self._store.replay(replay_id), clock.now()
+        if not await self._store.cancel_replay(replay_id, now):
             state = (await self._store.replay(replay_id)).state
             raise Conflict(f"{replay_id} is {state} already")
         if replay_id in self._cancelled:
             self._cancelled[replay_id].set()
-        return await self._store.replay(replay_id)
+        return replace(replay, state=ReplayState.CANCELLED, ended_at=now)
 
     def _run(self, replay: Replay) -> None:
         task = asyncio.create_task(self._steps(replay), name=f"replay-{replay.id}")

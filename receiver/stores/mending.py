@@ -82,10 +82,14 @@ class MendingStore(Protocol):
         """
         ...
 
-    async def add_audit(
+    async def begin_audit(
         self, who: str, what: str, details: Mapping[str, object], now: datetime
-    ) -> None:
-        """Keep that somebody changed something by hand."""
+    ) -> int:
+        """Keep that somebody is changing something by hand; the entry's number."""
+        ...
+
+    async def end_audit(self, entry: int, details: Mapping[str, object] | None) -> None:
+        """Keep what came of it; None: nothing did, and the entry goes."""
         ...
 
     async def pause(self, destination: str, reason: str, now: datetime) -> bool:

@@ -14,6 +14,7 @@ our own names are wrapped from outside; what is reached is told by the environme
 import os
 import signal
 import sqlite3
+import sys
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -49,7 +50,14 @@ _WRITTEN = {
     "INSERT INTO attempts ": "attempts",
     "UPDATE unconfirmed_events ": "deciding",
     "DELETE FROM unconfirmed_events ": "following-a-decision",
+    "INSERT INTO audit ": "noting-a-change",
+    "UPDATE audit ": "noting-its-outcome",
+    "UPDATE pruning ": "pruning",
+    "incremental_vacuum": "giving-back",
 }
+
+MOVES = ("os.rename", "os.link", "os.remove")
+"""What `moving-a-file` is, just before it is done."""
 
 _reached: Counter[str] = Counter()
 
@@ -81,13 +89,25 @@ class Watched(sqlite3.Connection):
         if "wal_autocheckpoint" in sql and "CHECKPOINT" in os.environ:
             sql = f"PRAGMA wal_autocheckpoint = {os.environ['CHECKPOINT']}"
         self._note(sql)
-        return super().execute(sql, *values)
+        done = super().execute(sql, *values)
+        if sql.startswith("DELETE FROM events "):
+            trap("inside-pruning")
+        return done
 
     def executemany(self, sql: str, *values: Any) -> sqlite3.Cursor:
         self._note(sql)
         if "UPDATE deliveries" in sql and "attempts" in self.writes:
             trap("inside-recording")
         return super().executemany(sql, *values)
+
+    def backup(self, target: sqlite3.Connection, **options: Any) -> None:
+        progress = options.pop("progress")
+
+        def copied(*pages: int) -> None:
+            progress(*pages)
+            trap("copying")
+
+        super().backup(target, progress=copied, **options)
 
     def executescript(self, sql: str) -> sqlite3.Cursor:
         def step() -> int:
@@ -135,6 +155,14 @@ def watch_store() -> None:
     sqlite3.connect = watched
 
 
+def watch_files() -> None:
+    def happens(event: str, _: object) -> None:
+        if event in MOVES:
+            trap("moving-a-file")
+
+    sys.addaudithook(happens)
+
+
 def watch_network() -> None:
     whole, attempt = cycle.whole, delivery.attempt_together
     request = aiohttp.ClientSession._request
@@ -172,6 +200,7 @@ def shift_clock(by: Path) -> None:
 
 if __name__ == "__main__":
     watch_store()
+    watch_files()
     watch_network()
     if "CLOCK" in os.environ:
         shift_clock(Path(os.environ["CLOCK"]))

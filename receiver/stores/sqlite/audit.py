@@ -12,16 +12,28 @@ from receiver.models import AuditEntry
 KEPT = 100_000
 
 
-def add(
+def begin(
     connection: sqlite3.Connection, items: Sequence[tuple[int, str, str, str]]
-) -> Sequence[None]:
-    """Items are (now, who, what, details as JSON)."""
-    connection.executemany(
-        "INSERT INTO audit (at, who, what, details) VALUES (?, ?, ?, ?)", items
-    )
+) -> Sequence[int]:
+    """Items are (now, who, what, details as JSON); the numbers of the entries."""
+    sql = "INSERT INTO audit (at, who, what, details) VALUES (?, ?, ?, ?) RETURNING id"
+    entries = [connection.execute(sql, item).fetchall()[0][0] for item in items]
     connection.execute(
         "DELETE FROM audit WHERE id <= (SELECT max(id) FROM audit) - ?", (KEPT,)
     )
+    return entries
+
+
+def end(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, str | None]]
+) -> Sequence[None]:
+    """Items are (entry, details as JSON; None: it goes)."""
+    for entry, details in items:
+        if details is None:
+            connection.execute("DELETE FROM audit WHERE id = ?", (entry,))
+        else:
+            sql = "UPDATE audit SET details = ? WHERE id = ?"
+            connection.execute(sql, (details, entry))
     return [None] * len(items)
 
 

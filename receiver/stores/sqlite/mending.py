@@ -57,10 +57,16 @@ class Mending(SqliteWriter):
         cancelled: bool = await self._write(replays.cancel, item)
         return cancelled
 
-    async def add_audit(
+    async def begin_audit(
         self, who: str, what: str, details: Mapping[str, object], now: datetime
-    ) -> None:
-        await self._write(audit.add, (to_ms(now), who, what, to_json(details)))
+    ) -> int:
+        item = (to_ms(now), who, what, to_json(details))
+        entry: int = await self._write(audit.begin, item)
+        return entry
+
+    async def end_audit(self, entry: int, details: Mapping[str, object] | None) -> None:
+        text = None if details is None else to_json(details)
+        await self._write(audit.end, (entry, text))
 
     async def add_replayed(
         self,

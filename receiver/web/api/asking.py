@@ -4,7 +4,8 @@ import asyncio
 from dataclasses import asdict
 
 from receiver.reconciler import Asked
-from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.changing import Done, change
+from receiver.web.api.operation import Call, Operation
 from receiver.web.api.schemas import (
     COUNT,
     EVENT,
@@ -27,14 +28,16 @@ _EVENT_MADE = record(type=TEXT, status=TEXT, event_id=maybe(EVENT))
 _OUTCOMES = ("ended", "open", "unknown", "unanswered", "key_refused")
 
 
-async def register_subjects(call: Call) -> object:
+@change("subjects.registered")
+async def register_subjects(call: Call) -> Done:
     source, subjects = call.body["source"], call.body["subjects"]
     new = await call.parts.reconciler.register(source, subjects)
     details = {"source": source, "asked": len(subjects), "new": new}
-    return Done({"registered": new}, "subjects.registered", details)
+    return Done({"registered": new}, details)
 
 
-async def ask_about_subject(call: Call) -> object:
+@change("subject.reconciled")
+async def ask_about_subject(call: Call) -> Done:
     source, subject = call.body["source"], call.body["subject"]
     try:
         async with asyncio.timeout(ANSWER_S):
@@ -45,10 +48,8 @@ async def ask_about_subject(call: Call) -> object:
         note = f"the API was not asked, or gave no answer, within {ANSWER_S:.0f} s"
         found = Asked(subject, "unanswered", note=note)
     made = [one.event_id for one in found.events if one.status == "accepted"]
-    changed = bool(made) and not call.body["dry_run"]
     details = {"source": source, "subject": subject, "events": made}
-    what = "subject.reconciled" if changed else ""
-    return Done(asdict(found), what, details)
+    return Done(asdict(found), details, bool(made))
 
 
 OPERATIONS = (

@@ -3,8 +3,9 @@
 from receiver import clock, replay
 from receiver.models import Status
 from receiver.stores import DeliveryFilter
+from receiver.web.api.changing import Done, change
 from receiver.web.api.events import LONGEST_S
-from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.operation import Call, Operation
 from receiver.web.api.schemas import (
     COUNT,
     DELIVERY,
@@ -48,21 +49,24 @@ async def show_delivery(call: Call) -> object:
     return {"delivery": delivery, "attempts": attempts}
 
 
-async def retry_deliveries(call: Call) -> object:
+@change("deliveries.retried")
+async def retry_deliveries(call: Call) -> Done:
     parts, wanted = call.parts, call.body["ids"]
     changed = await parts.store.retry(wanted, clock.now())
     parts.dispatcher.retried(parts.settings.destinations)
-    return _changed("deliveries.retried", changed, len(wanted))
+    return _changed(changed, len(wanted))
 
 
-async def cancel_deliveries(call: Call) -> object:
+@change("deliveries.cancelled")
+async def cancel_deliveries(call: Call) -> Done:
     parts, wanted = call.parts, call.body["ids"]
     changed = await parts.store.cancel(wanted, clock.now())
     parts.dispatcher.wake(parts.settings.destinations)  # others may have the turn
-    return _changed("deliveries.cancelled", changed, len(wanted))
+    return _changed(changed, len(wanted))
 
 
-async def move_deliveries(call: Call) -> object:
+@change("deliveries.moved")
+async def move_deliveries(call: Call) -> Done:
     parts, wanted = call.parts, call.body["ids"]
     to = parts.destination(call.body["to"])
     now = clock.now()
@@ -73,14 +77,13 @@ async def move_deliveries(call: Call) -> object:
     )
     changed = await replay.move(parts.store, replay_id, wanted, to, now)
     parts.dispatcher.wake(parts.settings.destinations)
-    what = "deliveries.moved" if changed else ""
     details = {"count": changed, "asked": len(wanted), "to": to, "replay": replay_id}
-    return Done({"changed": changed, "replay": replay_id}, what, details)
+    return Done({"changed": changed, "replay": replay_id}, details, changed > 0)
 
 
-def _changed(what: str, changed: int, wanted: int) -> Done:
+def _changed(changed: int, wanted: int) -> Done:
     details = {"count": changed, "asked": wanted}
-    return Done({"changed": changed}, what if changed else "", details)
+    return Done({"changed": changed}, details, changed > 0)
 
 
 OPERATIONS = (

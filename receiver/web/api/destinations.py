@@ -4,7 +4,8 @@ from receiver import clock
 from receiver.errors import Conflict
 from receiver.ledger import Standing, standings
 from receiver.trial import tested
-from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.changing import Done, change
+from receiver.web.api.operation import Call, Operation
 from receiver.web.api.parts import Parts
 from receiver.web.api.schemas import YES_OR_NO, asked, many, record, ref
 
@@ -60,18 +61,20 @@ def _shown(parts: Parts, standing: Standing) -> object:
     }
 
 
-async def pause_destination(call: Call) -> object:
+@change("destination.paused")
+async def pause_destination(call: Call) -> Done:
     parts, reason = call.parts, call.body["reason"]
     name = parts.destination(call.path["name"])
     changed = await parts.store.pause(name, reason, clock.now())
     await parts.dispatcher.pauses_changed()
     if changed:
         parts.alerts.destination_paused(name, reason)
-    what = "destination.paused" if changed else ""
-    return Done({"changed": changed}, what, {"destination": name, "reason": reason})
+    details = {"destination": name, "reason": reason}
+    return Done({"changed": changed}, details, changed)
 
 
-async def resume_destination(call: Call) -> object:
+@change("destination.resumed")
+async def resume_destination(call: Call) -> Done:
     parts = call.parts
     name = parts.destination(call.path["name"])
     missing = [message for _, message, _ in parts.settings.destinations[name].missing()]
@@ -84,16 +87,16 @@ async def resume_destination(call: Call) -> object:
         open_ = [p for p in pauses if p.destination == name and p.ended_at is None]
         since = open_[-1].started_at if open_ else None  # paused since we looked
         parts.alerts.destination_resumed(name, since)
-    what = "destination.resumed" if changed else ""
-    return Done({"changed": changed}, what, {"destination": name})
+    return Done({"changed": changed}, {"destination": name}, changed)
 
 
-async def test_destination(call: Call) -> object:
+@change("destination.tested")
+async def test_destination(call: Call) -> Done:
     parts = call.parts
     name = parts.destination(call.path["name"])
     made = await tested(parts.settings.destinations[name], parts.senders.read)
     details = {"destination": name, "result": made.outcome.result}
-    return Done(made, "destination.tested", details)
+    return Done(made, details)
 
 
 _CHANGED = record(changed=YES_OR_NO)

@@ -39,32 +39,14 @@ class Call:
     request: Request
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What a change came to; `what` and `details` are logged and kept, if it is set."""
-
-    answer: object
-    what: str = ""
-    details: Mapping[str, object] = field(default_factory=dict[str, object])
-
-
 Handle = Callable[[Call], Awaitable[object]]
-
-
-async def perform(handle: Handle, call: Call) -> object:
-    """Do it; what it changed is logged, and kept with who did it."""
-    found = await handle(call)
-    if not isinstance(found, Done):
-        return found
-    if found.what:
-        await call.parts.note(call.who, found.what, found.details)
-    return found.answer
 
 
 @dataclass(frozen=True)
 class Operation:
     """
-    `path` is below `/api/v1`.  What changes something has a `body` and returns `Done`.
+    `path` is below `/api/v1`.  What changes something has a `body`, and a
+    `handle` made by `receiver.web.api.changing.change`.
 
     `answers` is the schema of a JSON answer, or a media type.  `refusals` are the
     statuses beside those any operation has.
@@ -102,7 +84,7 @@ class Operation:
         query = self._query(request)
         body = await self._body(request)
         call = Call(parts, who, request.path_params, query, body, request)
-        found = await perform(self.handle, call)
+        found = await self.handle(call)
         if isinstance(found, Response):
             return found
         return JSONResponse(plain(found), self.status)

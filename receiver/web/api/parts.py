@@ -1,13 +1,12 @@
 """What the API's operations work with."""
 
 import asyncio
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from receiver import clock, logs
+from receiver import clock
 from receiver.alerts import Alerts
 from receiver.dispatcher import Dispatcher
 from receiver.errors import NotFound
@@ -22,7 +21,6 @@ from receiver.retention import Retention
 from receiver.routing import Router
 from receiver.settings import Settings
 from receiver.stores import Reader, Store
-from receiver.web.api.access import Who
 from receiver.web.trends import Trends
 
 
@@ -109,8 +107,3 @@ class Parts:
             known = ", ".join(self.settings.destinations) or "none"
             raise NotFound(f"there is no destination {name!r}; configured: {known}")
         return name
-
-    async def note(self, who: Who, what: str, details: Mapping[str, object]) -> None:
-        """Log a change, and keep who made it."""
-        logs.get().info(what, **details, asked_by=who.name)
-        await self.store.add_audit(who.name, what, details, clock.now())

@@ -7,7 +7,8 @@ from receiver import clock
 from receiver.moments import moment
 from receiver.retention import KINDS
 from receiver.stores.pruning import Cutoffs
-from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.changing import Done, change
+from receiver.web.api.operation import Call, Operation
 from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import COUNT, TIME, WHEN, YES_OR_NO, asked, maybe, record
 
@@ -15,7 +16,8 @@ A_WHILE_S = 1.0
 """One request prunes for so long; whoever wants more asks again."""
 
 
-async def prune(call: Call) -> object:
+@change("store.pruned")
+async def prune(call: Call) -> Done:
     parts, body = call.parts, call.body
     wanted = Cutoffs(
         _before(body, "bodies"), _before(body, "events"), _before(body, "rejections")
@@ -30,8 +32,7 @@ async def prune(call: Call) -> object:
     del counts["changed"], counts["others"]
     used = (await parts.store.extent()).used_bytes
     details = {name: counts[name] for name in (*KINDS, "bytes")}
-    what = "store.pruned" if found.anything else ""
-    return Done({**counts, "used_bytes": used}, what, details)
+    return Done({**counts, "used_bytes": used}, details, found.anything)
 
 
 def _before(body: object, name: str) -> datetime | None:

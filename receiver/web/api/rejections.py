@@ -2,7 +2,8 @@
 
 from receiver.errors import Conflict, Rejected
 from receiver.shown import shown_rejection
-from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.changing import Done, change
+from receiver.web.api.operation import Call, Operation
 from receiver.web.api.responses import download
 from receiver.web.api.schemas import (
     BODY,
@@ -45,7 +46,8 @@ async def download_rejection(call: Call) -> object:
     return download(found.body, f"{found.id}.body")
 
 
-async def reverify_rejections(call: Call) -> object:
+@change("rejections.reverified")
+async def reverify_rejections(call: Call) -> Done:
     parts, dry_run = call.parts, call.body["dry_run"]
     results: list[dict[str, object]] = []
     for rejection_id in dict.fromkeys(call.body["ids"]):
@@ -61,10 +63,8 @@ async def reverify_rejections(call: Call) -> object:
         found = {"status": status, "event_id": event_id, "message": message}
         results.append({"id": rejection_id, **found})
     accepted = sum(result["status"] == "accepted" for result in results)
-    changed = accepted and not dry_run
     details = {"asked": len(results), "accepted": accepted}
-    what = "rejections.reverified" if changed else ""
-    return Done({"results": results}, what, details)
+    return Done({"results": results}, details, accepted > 0)
 
 
 _IN_FULL = record(**{**NOUNS["Rejection"]["properties"], "body": BODY})

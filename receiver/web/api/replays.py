@@ -7,8 +7,9 @@ from typing import Any
 from receiver import clock
 from receiver.replay import targets
 from receiver.stores import EventFilter, StoredEvent
+from receiver.web.api.changing import Done, change
 from receiver.web.api.events import WHERE, event_filter
-from receiver.web.api.operation import Call, Done, Operation
+from receiver.web.api.operation import Call, Operation
 from receiver.web.api.schemas import (
     COUNT,
     EVENT,
@@ -30,14 +31,15 @@ TRIED = 1_000
 _RATE = {"type": "number", "minimum": 0.00001, "maximum": 100_000}
 
 
-async def create_replay(call: Call) -> object:
+@change("replay.created")
+async def create_replay(call: Call) -> Done:
     parts, body = call.parts, call.body
     for name in body.get("to", ()):
         parts.destination(name)
     where = event_filter(body.get("where", {}))
     wanted = {**body, "where": _kept(where)} if "where" in body else dict(body)
     replay = await parts.replayer.create(wanted)
-    return Done(replay, "replay.created", {"replay": replay.id})
+    return Done(replay, {"replay": replay.id})
 
 
 async def try_replay(call: Call) -> object:
@@ -107,9 +109,10 @@ async def show_replay(call: Call) -> object:
     return await call.parts.reader.replay(call.path["id"])
 
 
-async def cancel_replay(call: Call) -> object:
+@change("replay.cancelled")
+async def cancel_replay(call: Call) -> Done:
     replay = await call.parts.replayer.cancel(call.path["id"])
-    return Done(replay, "replay.cancelled", {"replay": replay.id})
+    return Done(replay, {"replay": replay.id})
 
 
 _ASKED = either(

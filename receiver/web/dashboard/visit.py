@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from receiver.web.api.operation import Call, Handle, perform
+from receiver.web.api.operation import Call, Handle
 from receiver.web.api.parts import Parts
 from receiver.web.dashboard.forms import Fields
 from receiver.web.dashboard.rendering import rendered
@@ -44,7 +44,7 @@ class Visit:
     async def ask(self, handle: Handle, **path: str) -> Any:
         """What an operation of the API that only looks answers."""
         call = Call(self.parts, self.session.who, path, {}, {}, self.request)
-        return await perform(handle, call)
+        return await handle(call)
 
     async def do(
         self, handle: Handle, body: Mapping[str, Any] | None = None, **path: str
@@ -56,7 +56,7 @@ class Visit:
             ReceiverError, Problem: as the operation says.
         """
         call = Call(self.parts, self.session.who, path, {}, body or {}, self.request)
-        return await perform(handle, call)
+        return await handle(call)
 
     def page(self, template: str, status: int = 200, **context: Any) -> Response:
         """A page of ours."""
