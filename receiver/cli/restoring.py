@@ -1,6 +1,7 @@
 """restore: a backup in the place of the store."""
 
 import asyncio
+import glob
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def restore(
     configured = settings_of(config).destinations if pause else ()
     partial = store.with_name(f".{store.name}.{os.getpid()}.partial")
     with owning(store), cleaning_up():
+        _remove_what_was_left(store)
         try:
             found = copied("copying", source, partial, settings.min_free_bytes)
             prepared = asyncio.run(_prepare(found, partial, configured, pause=pause))
@@ -74,6 +76,12 @@ def restore(
             for left in (partial, *companions(partial), _lock_of(partial)):
                 left.unlink(missing_ok=True)
     _report(prepared, store, kept, json_=json_)
+
+
+def _remove_what_was_left(store: Path) -> None:
+    """By a restore that was killed; nobody else is at it, for the store is ours."""
+    for left in store.parent.glob(f".{glob.escape(store.name)}.*.partial*"):
+        left.unlink(missing_ok=True)
 
 
 def _source(file: str, store: Path) -> Path:
