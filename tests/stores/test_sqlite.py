@@ -485,7 +485,7 @@ async def test_a_full_disk_is_a_store_error_and_leaves_nothing_half_written(
         first = await accepted(store, "crm", "ops")
         [held] = (await claim(store)).claims
         soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (600_000, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
         failures = 0
         for i in range(20):
             try:
