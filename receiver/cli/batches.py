@@ -11,10 +11,10 @@ import click
 
 from receiver.cli.common import (
     check_names,
+    listing,
     looking,
     moment,
     options,
-    paged,
     settings_of,
     waits,
 )
@@ -24,6 +24,7 @@ from receiver.cli.output import (
     coloured,
     emit_json,
     facts,
+    listed,
     plural,
     table,
 )
@@ -87,10 +88,7 @@ _filters = options(
 
 @batches.command("list")
 @_filters
-@paged("batch")
-@as_json
-@click.pass_obj
-@waits
+@listing("batch")
 async def list_(
     config: Path | None,
     /,
@@ -114,10 +112,10 @@ async def list_(
     if json_:
         emit_json(found)
         return
-    table(
+    listed(
         ("BATCH", "SOURCE", "STATE", "BEGUN", "TOOK", "EVENTS", "PROBLEMS"),
-        [
-            (
+        {
+            one.id: (
                 one.subject,
                 one.source,
                 one.state,
@@ -127,11 +125,10 @@ async def list_(
                 one.troubles,
             )
             for one in found
-        ],
+        },
+        limit,
         dull=("SOURCE",),
     )
-    if len(found) == limit:
-        click.echo(f"\nmore: --after {found[-1].id}", err=True)
 
 
 def _filter(

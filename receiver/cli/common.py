@@ -23,6 +23,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from receiver import clock, moments
+from receiver.cli.output import as_json
 from receiver.errors import Problem, SettingsError
 from receiver.models import HeldBack
 from receiver.settings import DestinationSettings, Known, Settings, fields, load
@@ -181,8 +182,8 @@ def options(*several: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-def paged(noun: str) -> Callable[[Any], Any]:
-    """How much of a list, and from where on."""
+def listing(noun: str) -> Callable[[Any], Any]:
+    """A command that lists: how much of it, from where on, and whether as JSON."""
     limits = click.IntRange(1, 100_000)
     return options(
         click.option(
@@ -193,6 +194,9 @@ def paged(noun: str) -> Callable[[Any], Any]:
             help="At most so many.",
         ),
         click.option("--after", help=f"Go on after this {noun} id (older ones)."),
+        as_json,
+        click.pass_obj,
+        waits,
     )
 
 

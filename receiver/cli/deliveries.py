@@ -16,16 +16,24 @@ from receiver.cli.common import (
     check_names,
     choose,
     in_bulk,
+    listing,
     looking,
     moment,
     options,
-    paged,
     settings_of,
     steps,
     waits,
 )
 from receiver.cli.confirming import in_words
-from receiver.cli.output import as_json, emit_json, facts, plural, readable, table
+from receiver.cli.output import (
+    as_json,
+    emit_json,
+    facts,
+    listed,
+    plural,
+    readable,
+    table,
+)
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
 from receiver.stores import DeliveryFilter, Reader
@@ -79,10 +87,7 @@ def _filter(
 
 @deliveries.command("list")
 @filters(Status)
-@paged("delivery")
-@as_json
-@click.pass_obj
-@waits
+@listing("delivery")
 async def list_(
     config: Path | None,
     /,
@@ -106,10 +111,10 @@ async def list_(
     if json_:
         emit_json(found)
         return
-    table(
+    listed(
         ("ID", "EVENT", "TO", "STATUS", "TRIED", "DUE/ENDED"),
-        [
-            (
+        {
+            d.id: (
                 d.id,
                 d.event_id,
                 d.destination,
@@ -118,10 +123,9 @@ async def list_(
                 d.settled_at or d.due_at,
             )
             for d in found
-        ],
+        },
+        limit,
     )
-    if len(found) == limit:
-        click.echo(f"\nmore: --after {found[-1].id}", err=True)
 
 
 @deliveries.command()

@@ -8,15 +8,15 @@ import click
 
 from receiver.cli.common import (
     check_names,
+    listing,
     looking,
     moment,
     options,
-    paged,
     settings_of,
     waits,
 )
 from receiver.cli.confirming import in_words
-from receiver.cli.output import as_json, emit_json, facts, readable, table
+from receiver.cli.output import as_json, emit_json, facts, listed, readable, table
 from receiver.models import Delivery
 from receiver.providers.senders import Senders
 from receiver.shown import shown_event
@@ -60,10 +60,7 @@ def event_filter(
 
 @events.command("list")
 @filters
-@paged("event")
-@as_json
-@click.pass_obj
-@waits
+@listing("event")
 async def list_(
     config: Path | None,
     /,
@@ -88,10 +85,10 @@ async def list_(
         senders = Senders(settings.sources.values())
         emit_json([shown_event(senders, stored, body=False) for stored in found])
         return
-    table(
+    listed(
         ("ID", "RECEIVED", "SOURCE", "TYPE", "SUBJECT", "STATE", "TO"),
-        [
-            (
+        {
+            stored.event.id: (
                 stored.event.id,
                 stored.event.received_at,
                 stored.event.source,
@@ -101,11 +98,10 @@ async def list_(
                 stored.decision.destinations,
             )
             for stored in found
-        ],
+        },
+        limit,
         dull=("SOURCE",),
     )
-    if len(found) == limit:
-        click.echo(f"\nmore: --after {found[-1].event.id}", err=True)
 
 
 @events.command()

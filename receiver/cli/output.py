@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 
 import click
@@ -74,6 +74,19 @@ def table(
     click.secho(_line(headings, widths, lambda text: text), bold=True)
     for row in texts:
         click.echo(_line(row, widths, coloured))
+
+
+def listed(
+    headings: Sequence[str],
+    rows: Mapping[str, Sequence[object]],
+    limit: int,
+    *,
+    dull: Collection[str] = (),
+) -> None:
+    """A page of a list, its rows by their ids; and how to go on if it is full."""
+    table(headings, rows.values(), dull=dull)
+    if len(rows) == limit:
+        click.echo(f"\nmore: --after {list(rows)[-1]}", err=True)
 
 
 class Growing:

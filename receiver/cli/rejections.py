@@ -13,9 +13,9 @@ from receiver.cli.common import (
     check_names,
     choose,
     in_bulk,
+    listing,
     looking,
     options,
-    paged,
     settings_of,
     steps,
     waits,
@@ -70,10 +70,7 @@ filtered = options(
 
 @rejections.command("list")
 @filtered
-@paged("rejection")
-@as_json
-@click.pass_obj
-@waits
+@listing("rejection")
 async def list_(
     config: Path | None,
     source: str | None,

@@ -22,9 +22,9 @@ from typing import ClassVar
 
 from receiver.destinations import Parcel, Preview
 from receiver.destinations.smtp import Mailer, Progress, StartTls, server
-from receiver.destinations.templates import Templates, noted
+from receiver.destinations.templates import Templates, built_in, noted, told
 from receiver.destinations.templates import problems as template_problems
-from receiver.messages import compose, compose_digest
+from receiver.messages import compose_digest
 from receiver.messages.forms import Form, TemplateFailed
 from receiver.messages.mail import Letter, letter, text_part, written
 from receiver.messages.words import clean
@@ -140,9 +140,7 @@ class Email:
             return self._concluded(progress, {})
         mail, note = await self._made(parcel)
         outcome = await self._hand_in(mail, progress)
-        if note and outcome.ok:
-            outcome = replace(outcome, detail=f"{outcome.detail}; {noted(note)}")
-        return outcome
+        return told(outcome, note)
 
     async def send_many(self, parcels: Sequence[Parcel]) -> Outcome:
         """
@@ -213,9 +211,7 @@ class Email:
 
 def _letter(event: Event, texts: Mapping[str, str], note: str) -> Letter:
     """The built-in letter, and in its place what templates made of it."""
-    message = compose(event)
-    if note:
-        message = message.noting("Note", noted(note))
+    message = built_in(event, note)
     subject = texts.get("subject", message.title)
     if "template" in texts or "html_template" in texts:
         text = texts["template"] if "template" in texts else text_part(message)

@@ -12,16 +12,16 @@ https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from receiver.destinations import Parcel, Preview
 from receiver.destinations.replies import RETRYABLE, Reply, status_words
-from receiver.destinations.templates import Templates, noted
+from receiver.destinations.templates import Templates, built_in, noted, told
 from receiver.destinations.templates import problems as template_problems
-from receiver.messages import blocks, compose, compose_digest
+from receiver.messages import blocks, compose_digest
 from receiver.messages.forms import Form, TemplateFailed
 from receiver.messages.words import clean
 from receiver.models import Event, Outcome, Rate, Result, Secret
@@ -123,9 +123,7 @@ class Slack:
             note = outcome.detail
             payload = await self._built_in(parcel.event, note)
             outcome = await self._post(payload, parcel.now)
-        if note and outcome.ok:
-            outcome = replace(outcome, detail=f"{outcome.detail}; {noted(note)}")
-        return outcome
+        return told(outcome, note)
 
     async def send_many(self, parcels: Sequence[Parcel]) -> Outcome:
         """One message about all of them; templates are for single events only."""
@@ -194,10 +192,7 @@ class Slack:
 
 def render(event: Event, note: str = "") -> dict[str, Any]:
     """The JSON of the built-in message; `note` is why it is not the user's own."""
-    message = compose(event)
-    if note:
-        message = message.noting("Note", noted(note))
-    return blocks.payload(message)
+    return blocks.payload(built_in(event, note))
 
 
 def _parsed(text: str) -> Mapping[str, Any]:

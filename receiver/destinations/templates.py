@@ -9,11 +9,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from receiver.child import Ending, Pool
 from receiver.destinations import Parcel
+from receiver.messages import Message, compose
 from receiver.messages.forms import Form, TemplateFailed
 from receiver.messages.words import clean
+from receiver.models import Event, Outcome
 from receiver.settings import DestinationSettings, TextFile
 
 WORKERS = 2
@@ -51,6 +54,19 @@ def _declared(
     settings: DestinationSettings, name: str
 ) -> tuple[str | None, TextFile | None]:
     return getattr(settings, name), getattr(settings, f"{name}_file", None)
+
+
+def built_in(event: Event, note: str = "") -> Message:
+    """The message without templates; `note` is why it stands for one of theirs."""
+    message = compose(event)
+    return message.noting("Note", noted(note)) if note else message
+
+
+def told(outcome: Outcome, note: str) -> Outcome:
+    """The same, but where the built-in text went out, `note` is why."""
+    if not note or not outcome.ok:
+        return outcome
+    return replace(outcome, detail=f"{outcome.detail}; {noted(note)}")
 
 
 def noted(why: str) -> str:
