@@ -43,9 +43,9 @@ async def delivered(bench: Bench) -> list[Row]:
             return {
                 "baseline": partial(bench.loaded, bench.bare, rate=rate),
                 "to three": partial(
-                    bench.loaded, three, rate=rate, delivered=_all("a", "b", "c")
+                    bench.loaded, three, rate=rate, delivered=to_each("a", "b", "c")
                 ),
-                "to one": partial(bench.loaded, one, rate=rate, delivered=_all("a")),
+                "to one": partial(bench.loaded, one, rate=rate, delivered=to_each("a")),
             }
 
         rate = bench.plan.rate
@@ -55,7 +55,8 @@ async def delivered(bench: Bench) -> list[Row]:
         ]
 
 
-def _all(*names: str) -> Delivered:
+def to_each(*names: str) -> Delivered:
+    """Until all of these destinations have every event."""
     return Delivered([f"/{name}" for name in names], names)
 
 
@@ -78,7 +79,9 @@ async def dead(bench: Bench) -> list[Row]:
             def cases(rate: float | None) -> Mapping[str, Once]:
                 targets = {"both paused": alone, "one dead, one hanging": beside}
                 return {
-                    name: partial(bench.loaded, target, rate=rate, delivered=_all("a"))
+                    name: partial(
+                        bench.loaded, target, rate=rate, delivered=to_each("a")
+                    )
                     for name, target in targets.items()
                 }
 
@@ -103,13 +106,14 @@ async def drain(bench: Bench) -> list[Row]:
         poster = await stack.enter_async_context(helper("poster", bench.cores.server))
         target = await stack.enter_async_context(bench.receiver(to_all(bench, "a")))
         cases: Mapping[str, Once] = {
-            "baseline": partial(_posted, bench, poster),
-            "a backlog": partial(_drained, bench, target),
+            "baseline": partial(posted, bench, poster, AT_ONCE),
+            "a backlog": partial(drained, bench, target),
         }
         return await bench.alternate("drain", "closed", cases)
 
 
-async def _posted(bench: Bench, poster: Helper) -> Round:
+async def posted(bench: Bench, poster: Helper, at_once: int) -> Round:
+    """As many bodies as a round has, posted to the sink, so many at a time."""
     count, first = bench.plan.count, bench.numbers
     bench.numbers += count
     await bench.sink.ask("forget")
@@ -120,12 +124,12 @@ async def _posted(bench: Bench, poster: Helper) -> Round:
         run=bench.run,
         first=first,
         count=count,
-        at_once=AT_ONCE,
+        at_once=at_once,
     )
     return Round(count, seconds, **per_event(before, usage(poster.pid), {}, {}, count))
 
 
-async def _drained(bench: Bench, target: Target) -> Round:
+async def drained(bench: Bench, target: Target) -> Round:
     """From the moment the destination is resumed to its last delivery."""
     if target.server is None:
         raise ReceiverError("only a server of our own has a backlog to drain")
