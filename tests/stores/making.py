@@ -162,3 +162,10 @@ async def assert_adds_up(*readers: Reader) -> None:
         counted = Counter(delivery.destination for delivery in found)
         assert {name: queue.pending for name, queue in waiting.items()} == counted
         assert await difference(reader) == 0
+
+
+async def one_claim(store: Store, lease_s: float = 3_600) -> Claim:
+    """The claim on the only delivery of a new event."""
+    await accepted(store, "crm")
+    [found] = (await claim(store, lease_s=lease_s)).claims
+    return found
