@@ -1,32 +1,17 @@
 """Several deliveries in one attempt, with a real store and a real endpoint."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
-
-import pytest
 
 from receiver.destinations.slack import SlackSettings
 from receiver.models import Secret, Status
 from receiver.settings import RetryPolicy
-from tests.dispatching import SOON, Bench, answer, benching
-from tests.sinks import Sink, sink
+from tests.dispatching import SOON, answer
+from tests.sinks import Sink
 
 WINDOW = timedelta(seconds=1)
 PATIENT = RetryPolicy(max_attempts=10, waits=(SOON,))
-
-
-@pytest.fixture
-async def bench(tmp_path) -> AsyncIterator[Bench]:
-    async with benching(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
 
 
 def to(target: Sink, **changes: Any) -> SlackSettings:

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
@@ -11,23 +10,11 @@ from aiohttp import web
 from receiver import clock
 from receiver.models import Status
 from receiver.settings import BreakerPolicy, RetryPolicy
-from tests.dispatching import QUICK, SOON, Bench, answer, benching, gate, to
-from tests.sinks import Seen, Sink, sink
+from tests.dispatching import QUICK, SOON, answer, gate, to
+from tests.sinks import Seen
 
 PATIENT = RetryPolicy(max_attempts=1_000, waits=(SOON,))
 NEVER = BreakerPolicy(failures=0)
-
-
-@pytest.fixture
-async def bench(tmp_path) -> AsyncIterator[Bench]:
-    async with benching(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
 
 
 class Watch:

@@ -1,7 +1,6 @@
 """The wall clock is set, ahead and back again: nothing waits for a time that is over."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,8 +8,7 @@ import pytest
 from receiver import clock
 from receiver.models import Result, Status
 from receiver.settings import BreakerPolicy, RetryPolicy
-from tests.dispatching import Bench, answer, attempts, benching, to
-from tests.sinks import Sink, sink
+from tests.dispatching import answer, attempts, to
 
 HOUR = timedelta(hours=1)
 SOON = RetryPolicy(max_attempts=50, waits=(timedelta(milliseconds=100),))
@@ -32,18 +30,6 @@ def wall(monkeypatch) -> Clock:
     found = Clock()
     monkeypatch.setattr(clock, "now", found)
     return found
-
-
-@pytest.fixture
-async def bench(tmp_path) -> AsyncIterator[Bench]:
-    async with benching(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
 
 
 @pytest.mark.parametrize("ahead", [HOUR, timedelta(days=400)])

@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
 
@@ -14,24 +13,12 @@ from receiver import clock
 from receiver.destinations.oauth2 import OAuth2
 from receiver.models import Rate, Result, Secret, Status
 from receiver.settings import BreakerPolicy, RetryPolicy
-from tests.dispatching import SOON, Bench, answer, attempts, benching, to
-from tests.sinks import Seen, Sink, sink
+from tests.dispatching import SOON, Bench, answer, attempts, to
+from tests.sinks import Seen, sink
 
 HOUR = timedelta(hours=1)
 SHORT = timedelta(milliseconds=200)
 PATIENT = RetryPolicy(max_attempts=1_000, waits=(SOON,))
-
-
-@pytest.fixture
-async def bench(tmp_path) -> AsyncIterator[Bench]:
-    async with benching(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
 
 
 def breaker(wait: timedelta = HOUR, failures: int = 3) -> BreakerPolicy:

@@ -1,30 +1,16 @@
 """Lanes that are handed over what is accepted: quicker, and otherwise as ever."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import pytest
 from aiohttp import web
 
 from receiver import clock
 from receiver.models import Rate, Status
 from receiver.pace import SLACK_S
 from receiver.settings import RetryPolicy
-from tests.dispatching import Bench, answer, benching, gate, to
-from tests.sinks import Seen, Sink, sink
-
-
-@pytest.fixture
-async def bench(tmp_path) -> AsyncIterator[Bench]:
-    async with benching(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
+from tests.dispatching import Bench, answer, gate, to
+from tests.sinks import Seen
 
 
 class Claims:

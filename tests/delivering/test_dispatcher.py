@@ -4,7 +4,6 @@ import asyncio
 import socket
 import sqlite3
 import statistics
-from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -12,34 +11,10 @@ from aiohttp import web
 
 from receiver import clock
 from receiver.inbox import AHEAD
-from receiver.models import (
-    Result,
-    Status,
-)
+from receiver.models import Result, Status
 from receiver.settings import DestinationSettings, RetryPolicy
-from tests.dispatching import (
-    QUICK,
-    SOON,
-    Bench,
-    answer,
-    attempts,
-    benching,
-    gate,
-    to,
-)
-from tests.sinks import Seen, Sink, sink
-
-
-@pytest.fixture
-async def bench(tmp_path) -> AsyncIterator[Bench]:
-    async with benching(tmp_path) as found:
-        yield found
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
+from tests.dispatching import QUICK, SOON, Bench, answer, attempts, gate, to
+from tests.sinks import Seen, sink
 
 
 class Locked:
