@@ -18,15 +18,10 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from receiver import __version__, clock
 from receiver.destinations import Parcel
 from receiver.destinations.http import Http, HttpSettings
-from receiver.models import (
-    Outcome,
-    Request,
-    Result,
-    Secret,
-)
+from receiver.models import Outcome, Request, Result, Secret
 from receiver.providers.verification import verify
 from tests.making import NOW, event, parcel, provider, sample, signed
-from tests.sinks import Seen, Sink, sink
+from tests.sinks import Seen, Sink
 
 FIRST = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 SECOND = Secret("whsec_" + "QUJD" * 12)
@@ -48,12 +43,6 @@ async def sent(target: Sink, sent: Parcel, **changes: Any) -> Seen:
         outcome = await destination.send(sent)
     assert outcome == Outcome(Result.OK, status_code=200, response="ok")
     return target.seen[-1]
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
 
 
 def answering(

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,49 +11,16 @@ from aiohttp import web
 from standardwebhooks.webhooks import Webhook
 
 from receiver import clock
-from receiver.destinations import LazyTypes, Parcel
+from receiver.destinations import Parcel
 from receiver.destinations.computing import Uncomputable
-from receiver.destinations.http import Http
-from receiver.destinations.http_settings import HttpSettings
 from receiver.destinations.request import render
-from receiver.errors import Problem
 from receiver.models import Outcome, Result, Secret
-from receiver.settings.fields import Problems, build
+from tests.destinations.http.making import built, http, settings
 from tests.making import event, parcel
-from tests.sinks import Seen, Sink, sink
+from tests.sinks import Seen, Sink
 
 SIGNING = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 KEY = "a-routing-key-of-ours"
-HOST = "http://crm.test"
-
-
-def settings(**table: Any) -> HttpSettings:
-    """Settings as a configuration has them, without problems."""
-    found, problems = built(**table)
-    assert problems == []
-    assert found is not None
-    return found
-
-
-def built(**table: Any) -> tuple[HttpSettings | None, list[Problem]]:
-    problems = Problems("receiver.toml")
-    table = {"type": "http", "url": f"{HOST}/hooks", **table}
-    found = build(LazyTypes()["http"], table, "here", problems, name="crm")
-    if found is None:
-        return None, problems.found
-    assert isinstance(found, HttpSettings)
-    for field, message, hint in found.problems():
-        problems.add(field, message, hint)
-    return found, problems.found
-
-
-@asynccontextmanager
-async def http(**table: Any) -> AsyncIterator[Http]:
-    made = Http(settings(**table))
-    try:
-        yield made
-    finally:
-        await made.close()
 
 
 async def sent(target: Sink, given: Parcel, **table: Any) -> Seen:
@@ -72,12 +37,6 @@ async def failed(given: Parcel, **table: Any) -> Outcome:
     assert outcome.permanent
     assert not outcome.pause
     return outcome
-
-
-@pytest.fixture
-async def target() -> AsyncIterator[Sink]:
-    async with sink() as found:
-        yield found
 
 
 # -- what is sent

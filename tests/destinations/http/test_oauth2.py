@@ -17,7 +17,7 @@ from aiohttp import web
 from receiver.destinations.http import Http
 from receiver.destinations.request import render
 from receiver.models import Outcome, Result
-from tests.destinations.test_http_request import built, http, settings
+from tests.destinations.http.making import built, http, settings
 from tests.making import NOW, parcel
 from tests.sinks import Seen, Sink, sink
 
