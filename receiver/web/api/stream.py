@@ -11,25 +11,16 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from starlette.responses import StreamingResponse
-
 from receiver import clock, ids
 from receiver.shown import Wanted, streamed
 from receiver.web.api.operation import Call, Operation
 from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import EVENT, NAME, YES_OR_NO
-
-POLL_S = 0.2
-KEEP_ALIVE_S = 15.0
-MOST = 50
-"""Streams at a time."""
+from receiver.web.api.streaming import KEEP_ALIVE_S, POLL_S, EventStream
 
 
 async def stream_events(call: Call) -> object:
-    parts, query = call.parts, call.query
-    if parts.streams >= MOST:
-        message = f"{MOST} streams are open already"
-        raise Problem(503, "busy", message, {"retry-after": "10"})
+    query = call.query
     if query["raw"] and not call.who.may_write:
         message = f"the {call.who.name} may only look: signatures are not shown to it"
         raise Problem(403, "read_only", message)
@@ -37,36 +28,28 @@ async def stream_events(call: Call) -> object:
     if last is None:
         last = ids.public("evt", ids.floor(clock.now()))
     ids.number("evt", last)  # NotFound if it is none
-    return StreamingResponse(
-        _messages(call, last),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+    return EventStream(call.parts, _messages(call, last))
 
 
 async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:
     parts = call.parts
     wanted = Wanted(**{k: v for k, v in call.query.items() if k != "after"})
-    parts.streams += 1
-    try:
-        yield f": connected\nid: {last}\n\n"
-        spoken_at = clock.monotonic()
-        while not parts.stopping.is_set():
-            found = streamed(parts.reader, parts.senders, wanted, last)
-            async with aclosing(found) as some:
-                async for one in some:
-                    last = one.id
-                    if one.shown is not None:
-                        yield f"id: {last}\nevent: event\ndata: {json.dumps(one.shown)}\n\n"
-                        spoken_at = clock.monotonic()
-                    elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
-                        yield f": still here\nid: {last}\n\n"
-                        spoken_at = clock.monotonic()
-                    if parts.stopping.is_set():
-                        return
-            await parts.pause_or_stop(POLL_S)
-    finally:
-        parts.streams -= 1
+    yield f": connected\nid: {last}\n\n"
+    spoken_at = clock.monotonic()
+    while not parts.stopping.is_set():
+        found = streamed(parts.reader, parts.senders, wanted, last)
+        async with aclosing(found) as some:
+            async for one in some:
+                last = one.id
+                if one.shown is not None:
+                    yield f"id: {last}\nevent: event\ndata: {json.dumps(one.shown)}\n\n"
+                    spoken_at = clock.monotonic()
+                elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
+                    yield f": still here\nid: {last}\n\n"
+                    spoken_at = clock.monotonic()
+                if parts.stopping.is_set():
+                    return
+        await parts.pause_or_stop(POLL_S)
 
 
 OPERATIONS = (

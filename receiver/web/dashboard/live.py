@@ -7,42 +7,31 @@ with its filters.  The store counts its commits: asking costs nothing.
 
 from collections.abc import AsyncGenerator
 
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from receiver import clock
 from receiver.web.api.parts import Parts
-from receiver.web.api.problems import Problem
-from receiver.web.api.stream import KEEP_ALIVE_S, MOST, POLL_S
+from receiver.web.api.streaming import KEEP_ALIVE_S, POLL_S, EventStream
 from receiver.web.dashboard.session import Session, of_cookie
 from receiver.web.dashboard.visit import Visit
 
 
 async def changes(visit: Visit) -> Response:
     """A message whenever something was committed, until the session ends."""
-    if visit.parts.streams >= MOST:
-        raise Problem(503, "busy", f"{MOST} streams are open already")
-    return StreamingResponse(
-        _messages(visit.parts, visit.session),
-        media_type="text/event-stream",
-        headers={"x-accel-buffering": "no"},
-    )
+    return EventStream(visit.parts, _messages(visit.parts, visit.session))
 
 
 async def _messages(parts: Parts, session: Session) -> AsyncGenerator[str, None]:
-    parts.streams += 1
-    try:
-        seen, spoken_at = parts.store.commits, clock.monotonic()
-        yield ": connected\n\n"
-        while not parts.stopping.is_set() and _holds(parts, session):
-            await parts.pause_or_stop(POLL_S)
-            if parts.store.commits != seen:
-                seen, spoken_at = parts.store.commits, clock.monotonic()
-                yield f"event: changed\ndata: {seen}\n\n"
-            elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
-                spoken_at = clock.monotonic()
-                yield ": still here\n\n"
-    finally:
-        parts.streams -= 1
+    seen, spoken_at = parts.store.commits, clock.monotonic()
+    yield ": connected\n\n"
+    while not parts.stopping.is_set() and _holds(parts, session):
+        await parts.pause_or_stop(POLL_S)
+        if parts.store.commits != seen:
+            seen, spoken_at = parts.store.commits, clock.monotonic()
+            yield f"event: changed\ndata: {seen}\n\n"
+        elif clock.monotonic() - spoken_at > KEEP_ALIVE_S:
+            spoken_at = clock.monotonic()
+            yield ": still here\n\n"
 
 
 def _holds(parts: Parts, session: Session) -> bool:
