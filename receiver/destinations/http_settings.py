@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from receiver.destinations.addresses import is_pattern, matches
 from receiver.destinations.oauth2 import TOKEN, OAuth2, basic
@@ -34,6 +34,9 @@ RESERVED = frozenset(
 """Headers that follow from the request itself; nobody sets them."""
 
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+LEAST_TELLING = 8
+"""Characters; a shorter value in an address, like `true`, is in many answers."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NAMES = sorted({name.partition(".")[0] for name in (*NAMES, *MORE_NAMES)} | {"vars"})
@@ -169,7 +172,7 @@ class HttpSettings(DestinationSettings):
             values += self.headers.values()
         if self.literal_url:
             parts = urlsplit(self.literal_url)
-            values += [parts.path, parts.query, parts.password or ""]
+            values += [parts.path, *_of_query(parts), *_of_user(parts)]
         return tuple(value for value in values if value not in ("", "/"))
 
     @cached_property
@@ -269,6 +272,23 @@ def without_path(url: str) -> str:
     """The address's scheme, host and port; what follows may be secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/..."
+
+
+def _of_query(parts: SplitResult) -> Iterator[str]:
+    """The query as it is, and what in it is too long to be a word like any other."""
+    yield parts.query
+    for _, value in parse_qsl(parts.query):
+        if len(value) >= LEAST_TELLING:
+            yield value
+
+
+def _of_user(parts: SplitResult) -> Iterator[str]:
+    """The password, or who has none, as it is written and as it is sent."""
+    user, password = parts.username or "", parts.password or ""
+    if user or password:
+        yield password or user
+        yield unquote(password or user)
+        yield basic(f"{unquote(user)}:{unquote(password)}").split()[1]
 
 
 def _has_user(url: str) -> bool:
