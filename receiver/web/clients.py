@@ -1,7 +1,7 @@
 """Who a request is from, when proxies stand between (pure)."""
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
 
@@ -25,6 +25,22 @@ def client_address(peer: str, forwarded: str, proxies: Sequence[Network]) -> str
     while hops and is_one_of(client, proxies):
         client = hops.pop()
     return client
+
+
+def neighbourhood(address: str) -> str:
+    """
+    All that one client may well have: the address, or of IPv6 its network of 64 bits,
+    in which nobody has to ask for an address of their own.
+    """
+    try:
+        found = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(found, IPv4Address):
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ip_network((int(found) >> 64 << 64, 64)))
 
 
 def is_one_of(text: str, proxies: Sequence[Network]) -> bool:

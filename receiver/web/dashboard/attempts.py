@@ -2,6 +2,8 @@
 
 from collections import deque
 
+from receiver.web.clients import neighbourhood
+
 WINDOW_S = 60.0
 FROM_ONE = 5
 IN_ALL = 50
@@ -17,7 +19,8 @@ class Attempts:
         """How long this address must wait before it may try again; 0: not at all."""
         while self._failed and now - self._failed[0][0] >= WINDOW_S:
             self._failed.popleft()
-        own = [at for at, other in self._failed if other == address]
+        whose = neighbourhood(address)
+        own = [at for at, other in self._failed if other == whose]
         waits = [0.0]
         if len(own) >= FROM_ONE:
             waits.append(own[-FROM_ONE] + WINDOW_S - now)
@@ -27,4 +30,4 @@ class Attempts:
 
     def failed(self, address: str, now: float) -> None:
         """The token was wrong."""
-        self._failed.append((now, address))
+        self._failed.append((now, neighbourhood(address)))

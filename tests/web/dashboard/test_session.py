@@ -104,6 +104,24 @@ def test_all_addresses_together_may_be_wrong_only_so_often():
     assert attempts.wait_s("another", WINDOW_S) == 0
 
 
+def test_addresses_of_one_network_of_ipv6_are_one():
+    attempts = Attempts()
+    for i in range(FROM_ONE):
+        attempts.failed(f"2001:db8:0:7::{i}", 0)
+
+    assert attempts.wait_s("2001:db8:0:7:ffff::1", 1) > 0
+    assert attempts.wait_s("2001:db8:0:8::1", 1) == 0
+
+
+def test_an_address_of_ipv4_is_one_however_it_is_written():
+    attempts = Attempts()
+    for _ in range(FROM_ONE):
+        attempts.failed("::ffff:203.0.113.7", 0)
+
+    assert attempts.wait_s("203.0.113.7", 1) > 0
+    assert attempts.wait_s("::ffff:203.0.113.8", 1) == 0
+
+
 # -- where a request comes from
 
 
