@@ -17,6 +17,7 @@ import click
 from receiver import __version__, clock
 from receiver.cli.common import held_back, looking_at, server_at
 from receiver.cli.output import as_json, clean, emit_json, plural, table
+from receiver.cli.refusals import refused_lately
 from receiver.cli.serving import complete, guarded_by
 from receiver.cli.status import attention
 from receiver.cli.trying import notes
@@ -256,6 +257,8 @@ async def _deliveries(
     dead = await reader.deliveries(DeliveryFilter(Status.DEAD), limit=1)
     lines = attention(standing, any_dead=bool(dead))
     found += [warning("deliveries", line) for line in lines]
+    refused = await refused_lately(reader, clock.now())
+    found += [warning("requests", line) for line in refused]
     if full:
         ledger = Ledger(await reader.ledger(), await reader.totals())
         found.append(judging.of_ledger(ledger))

@@ -16,6 +16,7 @@ from receiver.cli.common import (
     listing,
     looking,
     options,
+    server,
     settings_of,
     steps,
     waits,
@@ -39,6 +40,8 @@ from receiver.stores import Reader
 MOST = 10_000
 SHOWN = 20
 """Results shown one by one; more are only counted."""
+
+RIGHT = ("accepted", "duplicate")
 
 _CARRIED = {
     "unsigned": "no signature",
@@ -189,7 +192,9 @@ async def reverify(
             answer = await writer.post("/rejections/reverify", asked)
             results += answer["results"]
     _show_results(results, dry_run=dry_run, json_=json_)
-    right = sum(result["status"] in ("accepted", "duplicate") for result in results)
+    if any(result["status"] not in RIGHT for result in results) and not json_:
+        _say_by_what(await server(settings))
+    right = sum(result["status"] in RIGHT for result in results)
     sys.exit(1 if rejection_ids and not right else 0)
 
 
@@ -197,6 +202,15 @@ async def _matching(reader: Reader, source: str | None, code: str | None) -> lis
     """Those that were not accepted yet, the oldest first."""
     found = await reader.rejections(source=source, code=code, limit=MOST)
     return [r.id for r in reversed(found) if r.event_id is None]
+
+
+def _say_by_what(running: Mapping[str, Any] | None) -> None:
+    """Where a secret was mended and the server has not read it yet, nothing is right."""
+    if pid := (running or {}).get("pid"):
+        click.echo(
+            "judged by what the running server has read; after a change of secrets, "
+            f"first: kill -HUP {pid}"
+        )
 
 
 def _show_results(

@@ -11,6 +11,7 @@ import click
 from receiver import clock
 from receiver.cli.common import held_back, looking, server, settings_of, waits
 from receiver.cli.output import ago, as_json, clean, emit_json, facts, plural, table
+from receiver.cli.refusals import refused_lately
 from receiver.errors import NotFound
 from receiver.ledger import Ledger, Standing, orphan_advice, standings
 from receiver.models import Status
@@ -50,7 +51,11 @@ async def status(config: Path | None, quick: bool, json_: bool) -> None:
             held_back(running),
         )
         any_dead = await _any_dead(reader)
-        notes = [*await _failing(reader, found), *attention(found, any_dead=any_dead)]
+        notes = [
+            *await _failing(reader, found),
+            *attention(found, any_dead=any_dead),
+            *await refused_lately(reader, clock.now()),
+        ]
     if json_:
         emit_json(
             {
@@ -192,6 +197,7 @@ def attention(found: Sequence[Standing], *, any_dead: bool) -> list[str]:
     lines += [
         f"{standing.queue.destination} is not given more until "
         f"{clock.iso(standing.held_back.until)}: {standing.held_back.why}"
+        f"{_at_once(standing)}"
         for standing in found
         if standing.held_back and not standing.pause
     ]
@@ -207,3 +213,10 @@ def attention(found: Sequence[Standing], *, any_dead: bool) -> list[str]:
             "then receiver deliveries retry --status dead"
         )
     return lines
+
+
+def _at_once(standing: Standing) -> str:
+    """What somebody types who has mended it and does not want to wait."""
+    if standing.state != "breaker open" or not standing.queue.failing:
+        return ""
+    return f"; once mended, now: receiver deliveries retry {standing.queue.failing}"

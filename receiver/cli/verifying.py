@@ -250,4 +250,7 @@ def _show(source: Source, asked: _Asked, checks: Sequence[Check]) -> None:
             click.echo(f"\n{textwrap.fill(text, WIDTH, break_long_words=False)}")
     click.echo(f"\n{summary(checks)}")
     if asked.pending and accepted(checks):
-        click.echo(f"accept it: receiver rejections reverify {asked.rejection}")
+        click.echo(
+            f"accept it: receiver rejections reverify {asked.rejection} "
+            "(a running server must have read this configuration: SIGHUP)"
+        )

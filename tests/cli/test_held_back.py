@@ -57,6 +57,7 @@ async def test_an_open_breaker_is_seen_everywhere_and_closed_by_a_retry(tmp_path
     assert "500" in opened["reason"]
     assert 'receiver_breaker_open{destination="app"} 1.0' in metrics
     assert "breaker open" in status
+    assert "once mended, now: receiver deliveries retry dlv_" in status
     assert "breaker open" in listed
     assert "it does not answer: 500" in listed
     assert held["by"] == "breaker"

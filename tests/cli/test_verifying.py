@@ -101,6 +101,8 @@ async def test_a_rejection_is_judged_by_the_configuration_of_today(place):
     sent = event("bat_1")
     rejection = await rejected(place, sent, signed(sent, OTHER))
     before, _ = await place.run("verify", "--rejection", rejection, code=1)
+    status, _ = await place.run("status", "--quick")
+    doctor, _ = await place.run("doctor", "--offline")
     toml = place.folder / "receiver.toml"
     toml.write_text(toml.read_text().replace(SECRET, OTHER))
 
@@ -110,10 +112,13 @@ async def test_a_rejection_is_judged_by_the_configuration_of_today(place):
     )
 
     assert "no try explains it" in before
+    assert f"receiver verify --rejection {rejection}" in status
+    assert f"receiver verify --rejection {rejection}" in doctor
     assert f"secrets[0] ({fingerprint(OTHER)}) gives it" in out
     assert "it would be accepted" in out
     assert f"receiver rejections reverify {rejection}" in out
     assert "signature_mismatch" in reverified  # the server was not told yet
+    assert f"first: kill -HUP {place.server.process.pid}" in reverified
 
 
 async def test_what_was_accepted_since_is_not_to_be_accepted_again(place):
