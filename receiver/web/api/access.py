@@ -34,7 +34,7 @@ def by_token(server: Server, request: Request) -> Who:
     if not any(True for _ in tokens(server)):
         message = (
             "the API is off: set admin_token in [server], "
-            "for example to what this prints: openssl rand -hex 32"
+            "for example to what this prints: openssl rand -hex 32; then restart"
         )
         raise Problem(401, "api_off", message, _REALM)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")

@@ -14,7 +14,8 @@ from receiver.web.api.access import tokens
 from receiver.web.api.parts import Parts
 
 HOW = (
-    "set admin_token in [server], for example to what this prints: openssl rand -hex 32"
+    "set admin_token in [server], for example to what this prints: openssl rand -hex "
+    "32; then restart"
 )
 
 
