@@ -124,7 +124,7 @@ async def bench(
       receiver bench
       receiver bench intake --rounds 7 --count 20000 --json intake.json
       receiver bench growth --events 10_000_000 --dir /var/tmp
-      receiver -c receiver.toml bench intake --url http://127.0.0.1:8080/webhooks/sora2
+      receiver -c receiver.toml bench intake --url http://127.0.0.1:8080/webhook/sora2
     """
     if json_ in (*SCENARIOS, FOOTPRINT):  # `--json intake` names no file
         scenarios, json_ = (json_, *scenarios), STDOUT
@@ -161,7 +161,7 @@ def _place(config: Path | None, url: str, name: str | None) -> Place:
         click.BadParameter: nothing of ours can be posted there.
     """
     if urlsplit(url).scheme != "http" or not urlsplit(url).hostname:
-        message = "write it like http://127.0.0.1:8080/webhooks/sora2 (no https)"
+        message = "write it like http://127.0.0.1:8080/webhook/sora2 (no https)"
         raise click.BadParameter(f"--url {url}: {message}")
     settings = settings_of(config)
     found = {s.name: s for s in settings.sources.values() if s.provider == "sora2"}
