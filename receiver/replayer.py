@@ -186,7 +186,9 @@ class Replayer:
         self, replay: Replay, after: str | None, due_at: datetime
     ) -> tuple[ReplayStep, list[tuple[str, str, datetime]], bool]:
         """The next step, the deliveries it makes, and whether there may be more."""
-        found = await self._next(replay, after)
+        size = self._size(replay)
+        ahead = await self._next(replay, after, size + 1)
+        found = ahead[:size]
         there = [one for one in found if one.body_pruned_at is None]
         wanted, next_due = await self._wanted(replay, there, due_at)
         step = ReplayStep(
@@ -196,10 +198,19 @@ class Replayer:
             next_due,
             not found,
         )
-        return step, wanted, len(found) == STEP
+        return step, wanted, len(ahead) > size
 
-    async def _next(self, replay: Replay, after: str | None) -> Sequence[StoredEvent]:
-        """The events of the next step, in the order in which they came."""
+    def _size(self, replay: Replay) -> int:
+        """How many events are a step: not more than the rate allows soon."""
+        rate = replay.asked.get("per_second")
+        if not (rate and self._stays):
+            return STEP
+        return max(1, min(STEP, int(rate * AHEAD_S)))
+
+    async def _next(
+        self, replay: Replay, after: str | None, limit: int
+    ) -> Sequence[StoredEvent]:
+        """The next events, in the order in which they came."""
         named = replay.asked.get("events")
         if named is not None:
             left = sorted(one for one in set(named) if after is None or one > after)
@@ -207,12 +218,12 @@ class Replayer:
             for event_id in left:
                 with suppress(NotFound):  # it was pruned meanwhile
                     found.append(await self._store.event(event_id))
-                if len(found) == STEP:
+                if len(found) == limit:
                     break
             return found
         where = filter_of(replay.asked.get("where") or {}, until=replay.created_at)
         return await self._store.events(
-            where, limit=STEP, after=after, newest_first=False
+            where, limit=limit, after=after, newest_first=False
         )
 
     async def _wanted(
