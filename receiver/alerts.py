@@ -8,10 +8,11 @@ alerts never loop.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from hashlib import blake2b
 from itertools import count
 
 from receiver import clock, internal, logs
@@ -123,6 +124,22 @@ class Alerts:
         )
         facts = ",".join(f"{name}={value}" for name, _, value in differences)
         self._raise(body, key=f"event.conflict:{event.id}:{facts}"[:400])
+
+    def event_supplemented(
+        self, event: Event, facts: Mapping[str, Scalar], urls: Sequence[str]
+    ) -> None:
+        """A repeat has these facts and links more: told once for every set of them."""
+        body = internal.event_supplemented(
+            event.id,
+            event_source=event.source,
+            event_type=event.type,
+            event_subject=event.subject,
+            facts=sorted(facts),
+            result_urls=urls,
+        )
+        said = internal.encoded({"facts": dict(sorted(facts.items())), "urls": urls})
+        news = blake2b(said, digest_size=16).hexdigest()
+        self._raise(body, key=f"event.supplemented:{event.id}:{news}")
 
     def route_failing(self, route: str, event_id: str, error: str) -> None:
         """A condition failed: told at most once an hour for a route."""

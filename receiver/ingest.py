@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -33,7 +33,6 @@ from receiver.models import (
     Reading,
     Rejection,
     Request,
-    Scalar,
     Variant,
     event_of,
 )
@@ -47,6 +46,7 @@ from receiver.providers.status import Made
 from receiver.providers.status.reading import request_of
 from receiver.providers.verification import check_conditions, verify
 from receiver.refusals import Refusals
+from receiver.repeats import compare, news
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
 from receiver.stores import Added, Store
@@ -245,6 +245,10 @@ class Intake:
         await self._store.add_variant(variant)
         if kind == "conflict":
             self._alerts.event_conflict(first, original.facts, reading.facts)
+        elif kind == "supplement":
+            self._alerts.event_supplemented(
+                first, *news(original.facts, reading, first.result_urls)
+            )
 
     def _count_failures(self, opinions: tuple[Opinion, ...], added: Added) -> None:
         for opinion in opinions:
@@ -378,17 +382,6 @@ def understand(
         return context(fields, told, visible, names)
 
     return Understood(reading, tuple(router.opinions(source, reading.type, build)))
-
-
-def compare(
-    facts: Mapping[str, Scalar], reading: Reading, urls: tuple[str, ...]
-) -> Literal["conflict", "supplement", "repeat"]:
-    """What a repeat with another body is, next to the facts and links of the first."""
-    common = facts.keys() & reading.facts.keys()
-    if any(facts[name] != reading.facts[name] for name in common):
-        return "conflict"
-    more = reading.facts.keys() - facts.keys() or set(reading.result_urls) - set(urls)
-    return "supplement" if more else "repeat"
 
 
 def _check_signature_is_there(provider: Provider, request: Request) -> None:

@@ -21,6 +21,8 @@ SOURCE = "receiver"
 
 Body = dict[str, Any]
 
+MOST_LINKS = 20
+
 
 @dataclass(frozen=True, slots=True)
 class InternalType:
@@ -68,6 +70,14 @@ INTERNAL_TYPES: Mapping[str, InternalType] = {
         State.UNKNOWN,
         {**_EVENT, "event_source": "where it came from"}
         | {"differences": "a list of `name`, `first` and `later`"},
+    ),
+    "event.supplemented": InternalType(
+        "a sender repeated an event and said more; the first body stays",
+        State.UNKNOWN,
+        {**_EVENT, "event_source": "where it came from"}
+        | {"facts": "a list of the names of facts that are new"}
+        | {"links": "how many links to results are new"}
+        | {"result_urls": "the first 20 of them, without what follows a `?`"},
     ),
     "event.unconfirmed": InternalType(
         "a sender's API did not say what its event says",
@@ -196,6 +206,33 @@ def event_conflict(
             for name, first, later in differences
         ],
     }
+
+
+def event_supplemented(
+    event_id: str,
+    *,
+    event_source: str,
+    event_type: str,
+    event_subject: str,
+    facts: Sequence[str],
+    result_urls: Sequence[str],
+) -> Body:
+    """What is new: the names of `facts`, and links, which may carry credentials."""
+    command = _command("events", "show", event_id)
+    return _body("event.supplemented", event_subject, command) | {
+        "event_id": event_id,
+        "event_source": event_source,
+        "event_type": event_type,
+        "event_subject": event_subject,
+        "facts": list(facts),
+        "links": len(result_urls),
+        "result_urls": [_masked(url) for url in result_urls[:MOST_LINKS]],
+    }
+
+
+def _masked(url: str) -> str:
+    address, mark, _ = url.partition("#")[0].partition("?")
+    return f"{address}?***" if mark else address
 
 
 def event_unconfirmed(
@@ -341,95 +378,6 @@ def reading(body: Mapping[str, Any], now: datetime) -> Reading:
         state=State(body["state"]) if kind in JOINS else INTERNAL_TYPES[kind].state,
         final=kind in JOINS,
         occurred_at=now,
-    )
-
-
-def samples(now: datetime) -> Mapping[str, Body]:
-    """One body of each type, to look at."""
-    event = {"event_type": "batch.completed", "event_subject": "bat_abc123def456"}
-    event_id, batch = "evt_0123456789abcdef", "bat_abc123def456"
-    since = now - timedelta(hours=6)
-    bodies = (
-        delivery_dead(
-            "crm",
-            count=3,
-            event_id=event_id,
-            outcome="answered 500 Internal Server Error",
-            **event,
-        ),
-        destination_paused("crm", reason="answered 410 Gone: correct `url`"),
-        destination_resumed("crm", paused_at=since),
-        event_conflict(
-            event_id,
-            event_source="sora2",
-            differences=[("settled", 90, 80), ("refunded", 10, 20)],
-            **event,
-        ),
-        event_unconfirmed(
-            event_id,
-            event_source="kie",
-            event_type="task.succeeded",
-            event_subject="e989621f54392584b05867f87b160672",
-            reason="a link to results is not one of the API's",
-            count=1,
-            delivered=False,
-        ),
-        route_failing(
-            "failures", error="no such key: ledger", count=12, event_id=event_id
-        ),
-        source_rejecting(
-            "sora2",
-            code="signature_mismatch",
-            reason="no configured secret gives this signature",
-            count=40,
-        ),
-        source_quiet("sora2", since=since, after=timedelta(hours=4)),
-        links_expiring(
-            event_id,
-            destination="crm",
-            expires_at=now + timedelta(hours=1),
-            **event,
-        ),
-        batch_stalled(batch, source="sora2", state=State.RUNNING, since=since),
-        batch_ledger_mismatch(
-            batch,
-            source="sora2",
-            problem="10 of 100 credits were neither charged nor given back",
-            reserved=100,
-            settled=80,
-            refunded=10,
-        ),
-        *(_join_sample(end, now) for end in ("completed", "timed_out", "failed")),
-    )
-    return {str(body["type"]): body for body in bodies}
-
-
-def _join_sample(end: str, now: datetime) -> Body:
-    there = 2 if end == "completed" else 1
-    parts = [
-        {
-            "event_id": f"evt_0123456789abcde{i}",
-            "source": "kie",
-            "type": "task.success" if end != "failed" else "task.fail",
-            "subject": f"task_{i}",
-            "state": "succeeded" if end != "failed" else "failed",
-            "failed": end == "failed",
-            "occurred_at": iso(now),
-            "received_at": iso(now),
-            "result_urls": [f"https://example.com/{i}.mp4"] * (end != "failed"),
-            "query": {"job": "film-1"},
-            "data": {},
-        }
-        for i in range(there)
-    ]
-    return join_ended(
-        end,
-        join="film",
-        key="film-1",
-        expected=2,
-        begun_at=now - timedelta(minutes=5),
-        failed=[end == "failed"] * there,
-        parts=parts,
     )
 
 

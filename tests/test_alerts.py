@@ -11,6 +11,7 @@ import pytest
 
 from receiver import alerts, internal
 from receiver.alerts import REJECTING_FROM, Alerts
+from receiver.internal import MOST_LINKS
 from receiver.settings import Route, Server, Settings, StoreSettings
 from receiver.stores import EventFilter, Store, open_store
 from tests import making
@@ -151,6 +152,37 @@ async def test_a_conflict_is_told_once_for_each_set_of_differences(bell):
         [{"name": "settled", "first": 90, "later": 80}],
         [{"name": "settled", "first": 90, "later": 70}],
     ]
+
+
+async def test_what_a_repeat_says_more_is_told_once_for_each_set_of_it(bell):
+    event = making.event()
+    link = "https://cdn.test/1.mp4?signature=secret#part"
+    for facts, urls in (
+        ({"settled": 90, "total": 10}, []),
+        ({"total": 10, "settled": 90}, []),
+        ({"total": 10}, [link]),
+        ({"total": 10}, [link]),
+    ):
+        bell.alerts.event_supplemented(event, facts, urls)
+    bodies = await bell.told(2)
+    await bell.alerts.close()
+
+    assert len(await bell.all()) == 2
+    assert [(body["facts"], body["links"]) for body in bodies] == [
+        (["settled", "total"], 0),
+        (["total"], 1),
+    ]
+    assert bodies[1]["result_urls"] == ["https://cdn.test/1.mp4?***"]
+    assert "secret" not in str(bodies)
+
+
+async def test_of_many_new_links_the_first_are_named_and_all_are_counted(bell):
+    urls = [f"https://cdn.test/{n}.mp4" for n in range(MOST_LINKS + 5)]
+    bell.alerts.event_supplemented(making.event(), {}, urls)
+    [body] = await bell.told(1)
+    await bell.alerts.close()
+
+    assert (body["links"], body["result_urls"]) == (len(urls), urls[:MOST_LINKS])
 
 
 async def test_a_silence_is_told_once_also_after_a_restart(store):

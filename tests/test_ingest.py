@@ -14,7 +14,6 @@ from receiver.alerts import Alerts
 from receiver.errors import Rejected, StoreBusy, StoreError
 from receiver.ingest import (
     Intake,
-    compare,
     understand,
 )
 from receiver.metrics import Metrics
@@ -33,6 +32,7 @@ from receiver.refusals import (
     WAITING_BYTES,
     pieces,
 )
+from receiver.repeats import compare
 from receiver.routing import Router
 from receiver.settings import Route, Server, Settings, Source, StoreSettings
 from receiver.stores import EventFilter, Store, open_store

@@ -9,7 +9,8 @@ import pytest
 
 from receiver import internal
 from receiver.cli import root
-from receiver.internal import COMMON, INTERNAL_TYPES, samples
+from receiver.examples import samples
+from receiver.internal import COMMON, INTERNAL_TYPES
 from tests.making import NOW
 
 

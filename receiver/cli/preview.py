@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from receiver import clock, internal
+from receiver import clock, examples, internal
 from receiver.cli.common import check_name, looking, settings_of, waits
 from receiver.cli.output import as_json, emit_json, facts, readable
 from receiver.destinations import Preview
@@ -135,7 +135,7 @@ def made_up(
 
 def _alert(event_type: str) -> Event:
     now = clock.now()
-    bodies = internal.samples(now)
+    bodies = examples.samples(now)
     wanted = event_type or next(iter(bodies))
     if wanted not in bodies:
         raise NotFound(f"no sample {wanted!r}; there are: {', '.join(bodies)}")

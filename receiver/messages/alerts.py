@@ -111,6 +111,23 @@ def _conflict(data: Body) -> Account:
     )
 
 
+def _supplemented(data: Body) -> Account:
+    subject = _name(data, "event_subject", "an event")
+    kind, source = _text(data, "event_type"), _text(data, "event_source")
+    facts = [shown(name, 80) for name in _texts(data.get("facts"))]
+    links = _number(data, "links")
+    news = [*facts, *([counted(links, "link")] if links else [])]
+    more = max(0, len(news) - MAX_DIFFERENCES)
+    return _account(
+        f"{subject}: more is known of an event",
+        f"{source or 'The sender'} repeated {kind or 'an event'} about {subject} and "
+        "said more. The first body was delivered; the later one is kept beside it.",
+        LOOK,
+        failures=tuple(Failure(one, "is new") for one in news[:MAX_DIFFERENCES]),
+        more_failures=more,
+    )
+
+
 def _unconfirmed(data: Body) -> Account:
     subject = _name(data, "event_subject", "an event")
     kind, source = _text(data, "event_type"), _text(data, "event_source")
@@ -242,6 +259,7 @@ TYPES: Mapping[str, Callable[[Body], Account]] = {
     "destination.paused": _paused,
     "destination.resumed": _resumed,
     "event.conflict": _conflict,
+    "event.supplemented": _supplemented,
     "event.unconfirmed": _unconfirmed,
     "route.failing": _route,
     "source.rejecting": _rejecting,
@@ -259,6 +277,7 @@ STEPS: Mapping[str, str] = {
     "destination.paused": "Once it is mended",
     "destination.resumed": "To follow it",
     "event.conflict": "To see both bodies",
+    "event.supplemented": "To see both bodies",
     "event.unconfirmed": "To see what waited, and why",
     "route.failing": "To see why",
     "source.rejecting": "To see what was refused",
@@ -297,6 +316,11 @@ def _name(data: Body, field: str, otherwise: str) -> str:
 
 def _text(data: Body, field: str) -> str:
     return shown(data.get(field), 300)
+
+
+def _texts(value: object) -> list[str]:
+    found = value if isinstance(value, list) else []
+    return [one for one in found if isinstance(one, str)]
 
 
 def _number(data: Body, field: str) -> Number | None:

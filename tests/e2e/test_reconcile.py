@@ -17,7 +17,7 @@ from aiohttp import web
 from receiver.stores import open_reader
 from receiver.subjects import SubjectFilter
 from tests.apis import KEY, Sora2Api, batch, items
-from tests.making import signed
+from tests.making import sample, signed
 from tests.serving import SECRET, Serving, command, config, serving
 from tests.sinks import Sink, sink
 
@@ -151,6 +151,43 @@ async def test_every_batch_ends_though_its_webhooks_were_lost(tmp_path: Path):
     assert not any(asked[f"/batches/{name}"] for name in ENDED)
     assert not [line for line in running.log if line.get("event") == "reconcile.fault"]
     assert KEY not in "\n".join(running.raw)
+
+
+async def test_what_the_real_webhook_says_more_than_the_api_is_told_of_once(
+    tmp_path: Path,
+):
+    """What runs is made without counters, which are others by then."""
+    api = Sora2Api({"bat_1": batch(status="running", succeeded_count=3)})
+    bell = 'source = "receiver"\ntypes = ["event.*"]\nto = ["bell"]'
+    async with sink() as there, sink() as app:
+        there.respond = api.respond
+        where = f'type = "http"\nurl = "{app.url}'
+        given = config(
+            destinations={"app": f'{where}/"', "bell": f'{where}/bell"'},
+            routes=f'[[routes]]\nsource = "sora2"\nto = ["app"]\n[[routes]]\n{bell}',
+            source=f'api_key = "{KEY}"\napi_url = "{there.url}"',
+        )
+        async with serving(tmp_path, given) as running:
+            await command(tmp_path, "reconcile", "sora2", "--subject", "bat_1")
+            [first] = await app.wait_for(1)
+            for note in ("", "sent again"):
+                real = {**json.loads(sample("batch.running")), "note": note}
+                raw = json.dumps(real).encode()
+                async with httpx.AsyncClient() as client:
+                    answer = await client.post(
+                        f"{running.url}/webhook/sora2",
+                        content=raw,
+                        headers=signed(raw, SECRET),
+                    )
+                assert answer.json()["status"] == "duplicate"
+            await app.wait_for(2)
+            await running.stop()
+
+    [told] = [json.loads(seen.body) for seen in app.seen if seen.path == "/bell"]
+    assert told["type"] == "event.supplemented"
+    assert told["event_id"] == first.headers["webhook-id"]
+    assert {"succeeded", "failed"} <= set(told["facts"])
+    assert len(app.seen) == 2
 
 
 async def test_an_api_that_is_down_is_asked_again_until_it_answers(tmp_path: Path):

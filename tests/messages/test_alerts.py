@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver import internal
+from receiver import examples, internal
 from receiver.internal import INTERNAL_TYPES
 from receiver.messages import Message, Severity, blocks, compose
 from receiver.messages.alerts import STEPS, TYPES
@@ -17,7 +17,7 @@ from tests.slack_stand_in import fault
 
 
 def alert(kind: str, body: object = None, provider: str = internal.SOURCE) -> Event:
-    found = internal.samples(NOW)[kind] if body is None else body
+    found = examples.samples(NOW)[kind] if body is None else body
     return event(
         json.dumps(found),
         type=kind,
@@ -72,6 +72,15 @@ def test_every_type_has_words_and_a_step():
             (
                 "sora2 repeated batch.completed about bat_abc123def456 with other facts. "
                 "The first ones stay; the later body is kept beside them."
+            ),
+            Severity.WARNING,
+        ),
+        (
+            "event.supplemented",
+            "bat_abc123def456: more is known of an event",
+            (
+                "sora2 repeated batch.completed about bat_abc123def456 and said more. "
+                "The first body was delivered; the later one is kept beside it."
             ),
             Severity.WARNING,
         ),
@@ -153,7 +162,7 @@ def test_each_alert_says_what_is_wrong(kind, title, summary, severity):
 
 @pytest.mark.parametrize("kind", INTERNAL_TYPES)
 def test_the_command_to_type_is_in_every_form(kind):
-    command = internal.samples(NOW)[kind]["command"]
+    command = examples.samples(NOW)[kind]["command"]
 
     message = about(kind)
 
@@ -183,8 +192,17 @@ def test_a_conflict_names_what_differs():
     ]
 
 
+def test_a_supplement_names_what_is_new():
+    message = about("event.supplemented")
+
+    assert [(f.item, f.error) for f in message.failures] == [
+        ("refunded", "is new"),
+        ("1 link", "is new"),
+    ]
+
+
 def test_one_is_not_called_several():
-    body = {**internal.samples(NOW)["delivery.dead"], "count": 1}
+    body = {**examples.samples(NOW)["delivery.dead"], "count": 1}
 
     assert compose(alert("delivery.dead", body)).summary.startswith(
         "1 delivery to crm was given up"

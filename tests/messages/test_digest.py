@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver import internal
+from receiver import examples, internal
 from receiver.messages import Severity, blocks, compose_digest
 from receiver.messages.mail import html_part, text_part
 from receiver.models import Event, State
@@ -134,7 +134,7 @@ def test_many_kinds_of_events_are_counted_together():
 
 
 def test_alerts_keep_their_commands():
-    bodies = internal.samples(NOW)
+    bodies = examples.samples(NOW)
     alerts = [
         event(
             internal.encoded(bodies[kind]),

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from receiver.errors import Rejected
-from receiver.ingest import compare
 from receiver.models import Reading, Request, State
 from receiver.providers.samples import samples
 from receiver.providers.sending import outgoing
 from receiver.providers.verification import verify
+from receiver.repeats import compare
 from tests import making
 
 NOW = datetime(2026, 1, 24, 10, 2, 7, tzinfo=UTC)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from receiver.ingest import compare
 from receiver.models import Reading, Request, State
 from receiver.providers import names
 from receiver.providers.body import parse
@@ -21,6 +20,7 @@ from receiver.providers.status import (
     UnknownSubject,
     api_called,
 )
+from receiver.repeats import compare
 from tests.apis import KEY, Sora2Api, batch, items, kie_task, veo_task
 from tests.making import NOW, provider
 
