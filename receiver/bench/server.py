@@ -57,7 +57,7 @@ class Server:
 
     def __init__(self, pid: int, port: int, folder: Path) -> None:
         self.pid = pid
-        self.url = f"http://127.0.0.1:{port}/webhook/sora2"
+        self.url = f"http://127.0.0.1:{port}/webhooks/sora2"
         self.folder = folder
         self._base = f"http://127.0.0.1:{port}"
         socket_path = str(control_path(f"sqlite:///{folder / STORE}"))
