@@ -35,11 +35,16 @@ class Setup:
     taking: Sequence[str] = ()
     """Those that take what they are given: they are waited for before a load."""
     log_level: str = "warning"
+    server: str = ""
+    """More TOML of `[server]`."""
+    more: str = ""
+    """More TOML."""
 
     def toml(self, secret: str, folder: Path) -> str:
         """The whole configuration."""
         parts = [
-            f'[server]\nlog_level = "{self.log_level}"\nlog_format = "json"',
+            f'[server]\nlog_level = "{self.log_level}"\nlog_format = "json"\n'
+            + self.server,
             # What is put there with a past of its own must not go while it is measured.
             f'[store]\nurl = "sqlite:///{folder / STORE}"\nkeep_bodies_for = "36500d"',
             f'[sources.sora2]\nprovider = "sora2"\nsecrets = ["{secret}"]',
@@ -49,7 +54,7 @@ class Setup:
             route = f'[[routes]]\nname = "{name}"\nsource = "sora2"\nto = ["{name}"]'
             when = self.conditions.get(name)
             parts.append(f"{route}\nwhen = '{when}'" if when else route)
-        return "\n\n".join(parts) + "\n"
+        return "\n\n".join([*parts, self.more]) + "\n"
 
 
 class Server:

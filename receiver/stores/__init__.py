@@ -132,13 +132,17 @@ async def open_store(url: str, *, min_free_bytes: int = 0) -> Store:
     return await SqliteStore.open(sqlite_path(url), min_free_bytes)
 
 
-async def open_reader(url: str) -> Reader:
+async def open_reader(url: str, *, yielding: bool = False) -> Reader:
     """
     Look into the store at `sqlite:///path`, whether or not a server owns it.
+
+    With `yielding` it gives way to all else that wants the processor, as far as the
+    system knows how (Linux does): for what reads everything and has time.
 
     Raises:
         StoreUnusable: there is none, or the file is not fit for use.
     """
     from receiver.stores.sqlite.reader import SqliteReader  # noqa: PLC0415
 
-    return await SqliteReader.open(sqlite_path(url))
+    opened = SqliteReader.open_yielding if yielding else SqliteReader.open
+    return await opened(sqlite_path(url))

@@ -16,6 +16,7 @@ from receiver.models import (
     Status,
     Variant,
 )
+from receiver.subjects import Subject, SubjectFilter
 
 T = TypeVar("T")
 
@@ -118,6 +119,16 @@ class SearchingReader(Protocol):
         self, where: DeliveryFilter, *, limit: int, after: str | None, longest_s: float
     ) -> Page[Delivery]:
         """The same for deliveries."""
+        ...
+
+    async def search_subjects(
+        self, where: SubjectFilter, *, limit: int, after: str | None, longest_s: float
+    ) -> Page[Subject]:
+        """The same for subjects."""
+        ...
+
+    async def count_subjects(self, where: SubjectFilter, *, most: int) -> int:
+        """How many there are; `most` if there are more."""
         ...
 
     async def variants(self, event_id: str) -> Sequence[Variant]: ...

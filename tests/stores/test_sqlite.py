@@ -247,18 +247,6 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(path: Path):
     assert pragma(path, "user_version") == 0
 
 
-async def test_a_store_with_both_of_the_steps_that_had_one_number_is_brought_up_to_date(
-    path: Path,
-):
-    await (await open_store(f"sqlite:///{path}")).close()
-    # The index of joins is there, and its step has not been counted.
-    execute(path, "PRAGMA user_version = 11")
-
-    await (await open_store(f"sqlite:///{path}")).close()
-
-    assert pragma(path, "user_version") == newest()
-
-
 def test_the_migrations_are_part_of_the_package():
     folder = resources.files("receiver") / "stores" / "migrations" / "sqlite"
 

@@ -11,14 +11,14 @@ import pytest
 from receiver.batches import Batches
 from receiver.providers.senders import Senders
 from receiver.settings import Server, Settings, StoreSettings
-from receiver.stores.sqlite import reads, subjects
+from receiver.stores.sqlite import by_subject, reads, subjects
 from receiver.stores.sqlite.reader import SqliteReader
 from receiver.stores.sqlite.store import SqliteStore
 from receiver.subjects import SubjectFilter, Trouble
 from tests.stores.making import NOW, accepted
 from tests.stores.subjects import change
 
-SMALL = ("subjects_open", "subjects_troubled")
+SMALL = ("subjects_open", "subjects_troubled", "subjects_wrong")
 """Indexes that have only what goes on, or is wrong."""
 
 
@@ -103,3 +103,14 @@ async def test_what_an_earlier_version_stored_is_followed_from_the_beginning(
         assert (await opened.follow(stretch.upto, 10)).upto is None
     finally:
         await opened.close()
+
+
+async def test_finding_events_by_subject_does_not_read_all_of_them(store: SqliteStore):
+    [(condition, values)] = by_subject.conditions("bat_1")
+    sql = f"EXPLAIN QUERY PLAN SELECT * FROM events e WHERE {condition} ORDER BY e.id"
+
+    with closing(sqlite3.connect(store.path)) as connection:
+        steps = [row[3] for row in connection.execute(sql, values)]
+
+    assert any("SEARCH subject_events USING PRIMARY KEY" in step for step in steps)
+    assert not any("SCAN" in step and "names" not in step for step in steps), steps

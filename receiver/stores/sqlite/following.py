@@ -19,7 +19,7 @@ from receiver import ids
 from receiver.clock import from_ms
 from receiver.stores.following import Change, Followed, Stretch
 from receiver.stores.joining import JoinChange
-from receiver.stores.sqlite import joins, subjects
+from receiver.stores.sqlite import by_subject, joins, subjects
 from receiver.stores.sqlite.names import Names
 from receiver.stores.sqlite.reads import UNREADABLE
 from receiver.stores.sqlite.rows import STANDINGS, STATES, Row, moment
@@ -78,6 +78,7 @@ def advance(connection: sqlite3.Connection, items: Sequence[Advance]) -> Sequenc
         for keep, rows in item.changes:
             keep(connection, rows)
         if item.upto is not None:
+            _put_aside(connection, item, item.upto)
             connection.execute(
                 "INSERT INTO cursors VALUES (?1, ?2)"
                 " ON CONFLICT DO UPDATE SET event_id = ?2",
@@ -89,6 +90,21 @@ def advance(connection: sqlite3.Connection, items: Sequence[Advance]) -> Sequenc
                 [(event,) for event in item.decided],
             )
     return [None] * len(items)
+
+
+def _put_aside(connection: sqlite3.Connection, item: Advance, upto: int) -> None:
+    """Whatever was made of the events that are passed now, they are found again."""
+    row = connection.execute(
+        "SELECT event_id FROM cursors WHERE name = ?", (item.name,)
+    ).fetchone()
+    steps = {
+        (event, source, subject)
+        for keep, rows in item.changes
+        if keep is subjects.keep
+        for change in rows
+        for source, subject, event, *_ in change.steps
+    }
+    by_subject.put_aside(connection, row[0] if row else 0, upto, steps)
 
 
 async def cursor(db: aiosqlite.Connection, name: str) -> str | None:

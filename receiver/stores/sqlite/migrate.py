@@ -67,6 +67,9 @@ def migrate(connection: sqlite3.Connection) -> Sequence[Migration]:
         connection.executescript(
             f"BEGIN IMMEDIATE;\n{step.sql}\nPRAGMA user_version = {step.number};\nCOMMIT;"
         )
+    if schema == 0:  # begin with no more than there is: a step may have dropped things
+        connection.execute("PRAGMA incremental_vacuum").fetchall()
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     if steps:
         connection.execute(
             "INSERT OR REPLACE INTO remembered (name, text, at) VALUES (?, ?, ?)",

@@ -1,7 +1,10 @@
 """Looking into a SQLite store: one connection that cannot write."""
 
 import asyncio
+import os
 import sqlite3
+import sys
+import threading
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
@@ -45,6 +48,7 @@ from receiver.stores.sqlite import (
     reads,
     replays,
     searching,
+    subject_pages,
     subjects,
 )
 from receiver.stores.sqlite.errors import translated
@@ -59,14 +63,28 @@ from receiver.subjects import (
 )
 
 BUSY_TIMEOUT_S = 2.0
+YIELDS = 15
+"""As `nice`: where there is one processor and much to do, a thirtieth of it."""
 
 
-async def connect(path: Path) -> aiosqlite.Connection:
-    """Open a file that is only looked into."""
+async def connect(path: Path, *, yielding: bool = False) -> aiosqlite.Connection:
+    """Open a file that is only looked into; see `open_reader` for `yielding`."""
     # What cannot be opened fails here, and not in the driver's thread, which would
     # then report to an event loop that may be gone.
     open_file(path, "ro").close()
-    return await aiosqlite.connect(**_arguments(path, "ro"))
+    arguments = _arguments(path, "ro")
+    if not yielding:
+        return await aiosqlite.connect(**arguments)
+    return await aiosqlite.connect(**arguments, factory=_Yielding)
+
+
+class _Yielding(sqlite3.Connection):
+    """Made in the one thread that uses it, which it puts behind all others."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        if sys.platform == "linux":  # where threads have priorities of their own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDS)
+        super().__init__(*arguments, **named)
 
 
 def open_file(path: Path, mode: str) -> sqlite3.Connection:
@@ -95,6 +113,24 @@ def _schema(path: Path) -> int:
         return check(connection)
 
 
+async def _connected(path: Path, *, yielding: bool) -> aiosqlite.Connection:
+    if not path.exists():
+        raise StoreUnusable(
+            f"there is no store at {path}; start one with: receiver serve"
+        )
+    async with translated():
+        version = await asyncio.to_thread(_schema, path)
+        if version == 0:
+            raise StoreUnusable(f"{path} is empty; start with: receiver serve")
+        if version < newest():
+            raise StoreUnusable(
+                f"{path} was written by an earlier version: it has schema {version}, "
+                f"receiver {__version__} needs {newest()}; stop the server if it is "
+                "the earlier version, then: receiver migrate"
+            )
+        return await connect(path, yielding=yielding)
+
+
 class SqliteReader:
     """Implements `receiver.stores.Reader`; make it with `SqliteReader.open`."""
 
@@ -105,21 +141,12 @@ class SqliteReader:
     @classmethod
     async def open(cls, path: Path) -> "SqliteReader":
         """See `receiver.stores.open_reader`."""
-        if not path.exists():
-            raise StoreUnusable(
-                f"there is no store at {path}; start one with: receiver serve"
-            )
-        async with translated():
-            version = await asyncio.to_thread(_schema, path)
-            if version == 0:
-                raise StoreUnusable(f"{path} is empty; start with: receiver serve")
-            if version < newest():
-                raise StoreUnusable(
-                    f"{path} was written by an earlier version: it has schema {version}, "
-                    f"receiver {__version__} needs {newest()}; stop the server if it is "
-                    "the earlier version, then: receiver migrate"
-                )
-            return cls(await connect(path))
+        return cls(await _connected(path, yielding=False))
+
+    @classmethod
+    async def open_yielding(cls, path: Path) -> "SqliteReader":
+        """See `receiver.stores.open_reader`."""
+        return cls(await _connected(path, yielding=True))
 
     async def close(self) -> None:
         await self._reader.close()
@@ -160,6 +187,18 @@ class SqliteReader:
             return await searching.deliveries(
                 self._reader, self._known, where, limit, after, longest_s
             )
+
+    async def search_subjects(
+        self, where: SubjectFilter, *, limit: int, after: str | None, longest_s: float
+    ) -> Page[Subject]:
+        async with translated():
+            return await subject_pages.search(
+                self._reader, self._known, where, limit, after, longest_s
+            )
+
+    async def count_subjects(self, where: SubjectFilter, *, most: int) -> int:
+        async with translated():
+            return await subject_pages.count(self._reader, where, most)
 
     async def variants(self, event_id: str) -> Sequence[Variant]:
         async with translated():

@@ -27,6 +27,7 @@ from receiver.stores import (
     Tally,
     Totals,
 )
+from receiver.stores.sqlite import by_subject
 from receiver.stores.sqlite.names import Names
 from receiver.stores.sqlite.rows import (
     DELIVERY_COLUMNS,
@@ -103,7 +104,7 @@ async def events(
     after: str | None,
     newest_first: bool,
 ) -> list[StoredEvent]:
-    conditions = event_conditions(where)
+    conditions = event_conditions(where) + by_subject.conditions(where.subject)
     if after is not None:
         compare = "<" if newest_first else ">"
         conditions.append((f"e.id {compare} ?", (ids.number("evt", after),)))
@@ -118,7 +119,8 @@ async def events(
 
 
 async def count_events(db: aiosqlite.Connection, where: EventFilter) -> int:
-    clause, values = where_sql(event_conditions(where))
+    conditions = event_conditions(where) + by_subject.conditions(where.subject)
+    clause, values = where_sql(conditions)
     return await _number(db, f"SELECT count(*) FROM events e {clause}", values)
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from receiver import ids
 from receiver.stores.pruning import Pruned
+from receiver.stores.sqlite import by_subject
 from receiver.stores.sqlite.bodies import PRUNED, pruned_mark
 
 MOST_BYTES = 1024 * 1024
@@ -252,6 +253,7 @@ def _remove(connection: sqlite3.Connection, events: Sequence[Found]) -> Pruned:
     _delete(connection, "deliveries", "id", deliveries)
     _delete(connection, "variants", "event_id", numbers)
     _delete(connection, "confirmations", "event_id", numbers)
+    by_subject.forget(connection, numbers)
     _delete(connection, "events", "id", numbers)
     _forget_held(connection, events)
     _count(connection, events, rows)

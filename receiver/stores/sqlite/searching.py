@@ -14,11 +14,12 @@ from datetime import datetime
 import aiosqlite
 
 from receiver import clock, ids
-from receiver.models import Delivery
+from receiver.models import Delivery, Status
 from receiver.stores import DeliveryFilter, EventFilter, Page, StoredEvent
-from receiver.stores.sqlite import reads
+from receiver.stores.sqlite import by_subject, reads
 from receiver.stores.sqlite.reads import Known
-from receiver.stores.sqlite.rows import STATUS_NUMBERS, has_text, key_hash
+from receiver.stores.sqlite.rows import has_text, key_hash
+from receiver.subjects import SubjectFilter
 
 EVENTS_A_STEP = 1_000
 DELIVERIES_A_STEP = 10_000
@@ -39,7 +40,7 @@ async def events(
 ) -> Page[StoredEvent]:
     """The newest first."""
     below = ids.number("evt", after) if after is not None else ids.LARGEST
-    floor, top = _bounds(where)
+    floor, top = bounds(where)
     conditions = reads.event_conditions(replace(where, since=None, until=None))
     if where.key is not None:
         numbers = await _by_key(db, where.key, where.source)
@@ -47,7 +48,7 @@ async def events(
         conditions.append((f"e.id IN ({marks})", tuple(numbers)))
     clause, values = reads.where_sql([*conditions, ("1", ())])
     condition = clause.removeprefix("WHERE ")
-    if where.key is not None or (where.subject is not None and where.text is None):
+    if where.key is not None:
         rows = await db.execute_fetchall(
             f"SELECT e.id FROM events e WHERE {condition} AND e.id < ? AND e.id >= ?"
             " ORDER BY e.id DESC LIMIT ?",
@@ -58,17 +59,45 @@ async def events(
         last = looked_up[limit - 1] if len(looked_up) > limit else None
         return Page(items, _id("evt", last))
 
+    # -1: nothing was followed, or nothing is looked for there
+    followed_to = (where.subject and await by_subject.followed_to(db)) or -1
+
     async def step(from_id: int) -> tuple[Sequence[int], int | None]:
+        if where.subject and from_id <= followed_to + 1:
+            return await _followed(db, where.subject, condition, values, from_id, floor)
         rows = await db.execute_fetchall(
             f"SELECT e.id, {condition} FROM events e WHERE e.id < ? AND e.id >= ?"
             " ORDER BY e.id DESC LIMIT ?",
-            (*values, from_id, floor, EVENTS_A_STEP),
+            (*values, from_id, max(floor, followed_to + 1), EVENTS_A_STEP),
         )
-        return _split([(row[0], row[1]) for row in rows], EVENTS_A_STEP)
+        found, last = split([(row[0], row[1]) for row in rows], EVENTS_A_STEP)
+        if last is None and floor <= followed_to:
+            last = followed_to + 1
+        return found, last
 
-    numbers, last = await _search(step, min(below, top), limit, longest_s)
+    numbers, last = await search(step, min(below, top), limit, longest_s)
     items = await _matching(db, known, where, numbers)
-    return Page(items, _id("evt", last), _time(last, len(items), limit))
+    return Page(items, _id("evt", last), searched_to(last, len(items), limit))
+
+
+async def _followed(
+    db: aiosqlite.Connection,
+    subject: str,
+    condition: str,
+    values: Sequence[object],
+    below: int,
+    floor: int,
+) -> tuple[Sequence[int], int | None]:
+    """A step through the events of a subject, as far as they are followed."""
+    some = await by_subject.followed(db, subject, below)
+    near = [number for number in some if number >= floor]
+    rows = await db.execute_fetchall(
+        f"SELECT e.id FROM events e WHERE {condition}"
+        f" AND e.id IN ({', '.join('?' * len(near))}) ORDER BY e.id DESC",
+        (*values, *near),
+    )
+    more = len(near) == by_subject.A_LOOK
+    return [row[0] for row in rows], near[-1] if more else None
 
 
 async def in_order(
@@ -103,11 +132,13 @@ async def deliveries(
     conditions = reads.delivery_conditions(replace(where, since=None, until=None))
     clause, values = reads.where_sql([*conditions, ("1", ())])
     condition = clause.removeprefix("WHERE ")
-    floor, top = _bounds(where)
+    floor, top = bounds(where)
     index = _index(where)
     numbers: Sequence[int] | None = None
     last: int | None = None
-    if where.event_id is not None or index is not None:
+    if where.status is Status.DEAD and where.event_id is None:
+        numbers = await _dead(db, where.destination, floor, min(below, top), limit + 1)
+    elif where.event_id is not None or index is not None:
         numbers = await _few(db, index or "", condition, values)
     if numbers is not None:
         fitting = sorted(n for n in numbers if floor <= n < min(below, top))[::-1]
@@ -121,14 +152,14 @@ async def deliveries(
                 " AND d.id >= ? ORDER BY d.id DESC LIMIT ?",
                 (*values, from_id, floor, DELIVERIES_A_STEP),
             )
-            return _split([(row[0], row[1]) for row in rows], DELIVERIES_A_STEP)
+            return split([(row[0], row[1]) for row in rows], DELIVERIES_A_STEP)
 
-        numbers, last = await _search(step, min(below, top), limit, longest_s)
+        numbers, last = await search(step, min(below, top), limit, longest_s)
     items = await reads.deliveries_by_number(db, known, numbers)
-    return Page(items, _id("dlv", last), _time(last, len(numbers), limit))
+    return Page(items, _id("dlv", last), searched_to(last, len(numbers), limit))
 
 
-async def _search(
+async def search(
     step: Step, below: int, limit: int, longest_s: float
 ) -> tuple[list[int], int | None]:
     """Up to `limit` ids, and after which to go on (None: there is no more)."""
@@ -145,11 +176,43 @@ async def _search(
     return found, last
 
 
-def _split(
+def split(
     rows: Sequence[tuple[int, int]], step: int
 ) -> tuple[Sequence[int], int | None]:
+    """Of the ids a step looked at those that match, and after which to go on."""
     last = rows[-1][0] if len(rows) == step else None
     return [number for number, matches in rows if matches], last
+
+
+async def _dead(
+    db: aiosqlite.Connection,
+    destination: str | None,
+    floor: int,
+    below: int,
+    limit: int,
+) -> list[int]:
+    """From their index, which has them by destination and then by id."""
+    if destination is None:
+        sql = (
+            "WITH RECURSIVE one(id) AS (SELECT min(destination_id) FROM deliveries"
+            " WHERE status = 2 UNION ALL SELECT (SELECT min(destination_id)"
+            " FROM deliveries WHERE status = 2 AND destination_id > one.id) FROM one"
+            " WHERE one.id IS NOT NULL) SELECT id FROM one WHERE id IS NOT NULL"
+        )  # without reading all that one destination has
+        rows = await db.execute_fetchall(sql)
+    else:
+        sql = "SELECT id FROM names WHERE name = ?"
+        rows = await db.execute_fetchall(sql, (destination,))
+    found: list[int] = []
+    for (number,) in rows:
+        several = await db.execute_fetchall(
+            "SELECT id FROM deliveries INDEXED BY deliveries_dead WHERE"
+            " destination_id = ? AND status = 2 AND id < ? AND id >= ?"
+            " ORDER BY id DESC LIMIT ?",
+            (number, below, floor, limit),
+        )
+        found += [row[0] for row in several]
+    return sorted(found, reverse=True)[:limit]
 
 
 async def _few(
@@ -165,12 +228,11 @@ async def _few(
 
 
 def _index(where: DeliveryFilter) -> str | None:
-    """The index of those that are not done, where the filter asks for them."""
+    """The index of those that wait, where the filter asks for them."""
     if where.event_id is not None or where.status is None:
         return None
-    names = {0: "deliveries_due", 2: "deliveries_dead"}
-    name = names.get(STATUS_NUMBERS[where.status])
-    return name and f"INDEXED BY {name}"
+    pending = where.status is Status.PENDING
+    return "INDEXED BY deliveries_due" if pending else None
 
 
 async def _by_key(db: aiosqlite.Connection, key: str, source: str | None) -> list[int]:
@@ -200,7 +262,7 @@ async def _matching(
     return [stored for stored in events if has_text(stored, where.text)]
 
 
-def _bounds(where: EventFilter | DeliveryFilter) -> tuple[int, int]:
+def bounds(where: EventFilter | DeliveryFilter | SubjectFilter) -> tuple[int, int]:
     """The least id there may be, and the one that all are below."""
     least = ids.floor(where.since) if where.since is not None else 0
     return least, ids.floor(where.until) if where.until is not None else ids.LARGEST
@@ -210,6 +272,6 @@ def _id(kind: ids.Kind, number: int | None) -> str | None:
     return None if number is None else ids.public(kind, number)
 
 
-def _time(last: int | None, found: int, limit: int) -> datetime | None:
+def searched_to(last: int | None, found: int, limit: int) -> datetime | None:
     """How far back was looked, where the page is not full for want of time."""
     return ids.made_at(last) if last is not None and found < limit else None

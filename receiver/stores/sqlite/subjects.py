@@ -18,7 +18,7 @@ from receiver.clock import from_ms, to_ms
 from receiver.errors import NotFound
 from receiver.models import State
 from receiver.stores import following
-from receiver.stores.sqlite import reads
+from receiver.stores.sqlite import by_subject, reads
 from receiver.stores.sqlite.names import Names
 from receiver.stores.sqlite.rows import STANDINGS, STATE_NUMBERS, STATES, Row, moment
 from receiver.subjects import (
@@ -43,6 +43,13 @@ _TROUBLES = (
     Trouble.UNCONFIRMED,
 )
 """Bits, by position: only append."""
+
+WRONG = (Trouble.LEDGER, Trouble.STALLED)
+"""Rare, and what somebody has to look at: these have an index of their own."""
+
+_WRONG = sum(1 << _TROUBLES.index(trouble) for trouble in WRONG)
+GOING_ON = (State.PENDING, State.RUNNING)
+"""States of what has not ended."""
 
 _COLUMNS = """
     id, source_id, provider_id, subject, kind, state, final, begun_at, heard_at,
@@ -75,6 +82,8 @@ _REGISTER = (
     " ?6, ?5) ON CONFLICT (source_id, subject) DO UPDATE SET"
     " registered_at = coalesce(registered_at, excluded.registered_at) RETURNING id"
 )
+_DAY_MS = 86_400_000
+_DAY = f"ended_at / {_DAY_MS}"
 _MANY = 50
 """Subjects looked up in one statement."""
 
@@ -175,6 +184,7 @@ def prune(
             "SELECT id FROM subjects WHERE id < ? AND heard_at < ? ORDER BY id LIMIT ?",
             item,
         ).fetchall()
+        by_subject.outlive(connection, old)
         connection.executemany("DELETE FROM subject_steps WHERE subject_id = ?", old)
         connection.executemany("DELETE FROM subjects WHERE id = ?", old)
         results.append(len(old))
@@ -281,11 +291,13 @@ def conditions(where: SubjectFilter) -> reads.Conditions:
         found.append((sql, (where.subject,)))
     if where.state is not None:
         found.append(("state = ?", (STATE_NUMBERS[where.state],)))
+    if where.state in GOING_ON:
+        found.append(("final = 0", ()))  # as all are then: a partial index
     if where.final is not None:
         found.append((f"final = {int(where.final)}", ()))  # a partial index
     if where.trouble is not None:
         bit = 1 << _TROUBLES.index(where.trouble)
-        found.append((f"troubles <> 0 AND troubles & {bit}", ()))
+        found.append((f"{among(where.trouble)} AND troubles & {bit}", ()))
     if where.request_id is not None:
         sql = "id IN (SELECT id FROM subjects WHERE request_id = ?)"
         found.append((sql, (where.request_id,)))
@@ -294,16 +306,29 @@ def conditions(where: SubjectFilter) -> reads.Conditions:
     return found
 
 
+def among(trouble: Trouble) -> str:
+    """What is said of a partial index that has all with this trouble."""
+    return f"troubles & {_WRONG}" if trouble in WRONG else "troubles <> 0"
+
+
+async def by_number(
+    db: aiosqlite.Connection, known: reads.Known, numbers: Sequence[int]
+) -> list[Subject]:
+    """In the order of the numbers; those that are gone are left out."""
+    marks = ", ".join("?" * len(numbers))
+    rows = await db.execute_fetchall(
+        f"SELECT {_COLUMNS} FROM subjects WHERE id IN ({marks})", numbers
+    )
+    names = (await known()).names
+    found = {row[0]: _subject(row, names) for row in rows}
+    return [found[number] for number in numbers if number in found]
+
+
 async def subject(
     db: aiosqlite.Connection, known: reads.Known, subject_id: str
 ) -> Subject:
-    rows = await db.execute_fetchall(
-        f"SELECT {_COLUMNS} FROM subjects WHERE id = ?",
-        (ids.number("sub", subject_id),),
-    )
-    names = (await known()).names
-    for row in rows:
-        return _subject(row, names)
+    for found in await by_number(db, known, [ids.number("sub", subject_id)]):
+        return found
     raise NotFound(f"there is no batch {subject_id} (any more)")
 
 
@@ -364,38 +389,53 @@ async def credits_(
     by: frozenset[CreditsBy],
     source: str | None,
 ) -> list[CreditsLine]:
+    rows = await _by_day_and_source(db, since, until, source)
+    lines: dict[tuple[int | None, int | None], list[Any]] = {}
+    for day, source_id, *numbers in rows:
+        name = (day if "day" in by else None, source_id if "source" in by else None)
+        before = lines.get(name, [0] * len(numbers))
+        lines[name] = [one + other for one, other in zip(before, numbers, strict=True)]
+    names = (await known()).names
+    return [
+        CreditsLine(
+            None if day is None else _day(day),
+            None if source_id is None else names[source_id],
+            *numbers,
+        )
+        for (day, source_id), numbers in lines.items()
+    ]
+
+
+async def _by_day_and_source(
+    db: aiosqlite.Connection,
+    since: datetime | None,
+    until: datetime | None,
+    source: str | None,
+) -> list[Row]:
+    """As its index has them: any other grouping would sort them all."""
     conditions: reads.Conditions = [
         ("final = 1", ()),
         ("(reserved IS NOT NULL OR settled IS NOT NULL OR refunded IS NOT NULL)", ()),
     ]
-    if since is not None:
-        conditions.append(("ended_at >= ?", (to_ms(since),)))
-    if until is not None:
-        conditions.append(("ended_at < ?", (to_ms(until),)))
+    for days, moments, at in ((">=", ">=", since), ("<=", "<", until)):
+        if at is not None:
+            sql = f"{_DAY} {days} ? AND ended_at {moments} ?"
+            conditions.append((sql, (to_ms(at) // _DAY_MS, to_ms(at))))
     if source is not None:
-        sql = "source_id IN (SELECT id FROM names WHERE name = ?)"
+        sql = "+source_id IN (SELECT id FROM names WHERE name = ?)"
         conditions.append((sql, (source,)))
     clause, values = reads.where_sql(conditions)
-    day = "ended_at / 86400000" if "day" in by else "NULL"
-    from_source = "source_id" if "source" in by else "NULL"
     ledger = 1 << _TROUBLES.index(Trouble.LEDGER)
     rows = await db.execute_fetchall(
-        f"SELECT {day}, {from_source}, count(*), coalesce(sum(reserved), 0),"
+        f"SELECT {_DAY}, source_id, count(*), coalesce(sum(reserved), 0),"
         " coalesce(sum(settled), 0), coalesce(sum(refunded), 0),"
         " coalesce(sum(max(reserved - settled - refunded, 0)), 0),"
         f" count(*) FILTER (WHERE troubles & {ledger})"
-        f" FROM subjects {clause} GROUP BY 1, 2 ORDER BY 1, 2",
+        f" FROM subjects INDEXED BY subjects_ended {clause}"
+        " GROUP BY 1, 2 ORDER BY 1, 2",
         values,
     )
-    names = (await known()).names
-    return [
-        CreditsLine(
-            None if row[0] is None else _day(row[0]),
-            None if row[1] is None else names[row[1]],
-            *row[2:],
-        )
-        for row in rows
-    ]
+    return list(rows)
 
 
 def _day(number: int) -> date:

@@ -5,6 +5,7 @@ from typing import get_args
 from receiver.models import State
 from receiver.shown import shown_batch, shown_credits
 from receiver.subjects import CreditsBy, SubjectFilter, Trouble
+from receiver.web.api.events import LONGEST_S
 from receiver.web.api.operation import Call, Operation
 from receiver.web.api.schemas import (
     BATCH,
@@ -35,11 +36,11 @@ async def list_batches(call: Call) -> object:
         until=until,
         silent_since=silent_since,
     )
-    found = await call.parts.reader.subjects(
-        where, limit=limit + 1, after=given.get("after")
+    found = await call.parts.reader.search_subjects(
+        where, limit=limit, after=given.get("after"), longest_s=LONGEST_S
     )
-    more = found[limit - 1].id if len(found) > limit else None
-    return {"items": found[:limit], "next": more, "searched_to": None}
+    items, next_, to = found.items, found.next, found.searched_to
+    return {"items": items, "next": next_, "searched_to": to}
 
 
 async def show_batch(call: Call) -> object:

@@ -20,7 +20,7 @@ from receiver.replayer import Replayer
 from receiver.retention import Retention
 from receiver.routing import Router
 from receiver.settings import Settings
-from receiver.stores import Reader, Store
+from receiver.stores import Reader, Store, open_reader
 from receiver.web.trends import Trends
 
 
@@ -90,9 +90,16 @@ class Parts:
         self.router = Router(settings.routes)
 
     async def add_up(self) -> Ledger:
-        """The ledger as it is now; it reads everything, so one at a time."""
+        """
+        The ledger as it is now; it reads everything, so one at a time, and nothing else
+        waits for it.
+        """
         async with self._adding_up:
-            found = Ledger(await self.reader.ledger(), await self.reader.totals())
+            reader = await open_reader(self.settings.store.url, yielding=True)
+            try:
+                found = Ledger(await reader.ledger(), await reader.totals())
+            finally:
+                await reader.close()
             self.added_up = AddedUp(clock.now(), found)
         return found
 

@@ -1,14 +1,14 @@
 """Replays: asked for, watched, stopped."""
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from receiver import clock
 from receiver.replay import targets
-from receiver.stores import EventFilter, StoredEvent
+from receiver.stores import EventFilter, Page, StoredEvent
 from receiver.web.api.changing import Done, change
-from receiver.web.api.events import WHERE, event_filter
+from receiver.web.api.events import LONGEST_S, WHERE, event_filter
 from receiver.web.api.operation import Call, Operation
 from receiver.web.api.schemas import (
     COUNT,
@@ -26,7 +26,7 @@ from receiver.web.api.schemas import (
 )
 
 TRIED = 1_000
-"""Events a dry run goes through; it says if there are more."""
+"""Events a dry run goes through, if there is time; it says if there may be more."""
 
 _RATE = {"type": "number", "minimum": 0.00001, "maximum": 100_000}
 
@@ -47,8 +47,9 @@ async def try_replay(call: Call) -> object:
     parts, body = call.parts, call.body
     named = [parts.destination(name) for name in dict.fromkeys(body.get("to", ()))]
     events, counts = 0, Counter[str]()
+    until = clock.monotonic() + LONGEST_S
     async for stored in _found(call, body):
-        if events == TRIED:
+        if stored is None or events == TRIED or clock.monotonic() > until:
             return _would(events, counts, more=True)
         events += 1
         read = parts.senders.read
@@ -63,7 +64,8 @@ def _would(events: int, counts: Counter[str], *, more: bool) -> object:
 
 async def _found(
     call: Call, body: Mapping[str, Any]
-) -> AsyncGenerator[StoredEvent, None]:
+) -> AsyncGenerator[StoredEvent | None, None]:
+    """None: it took too long to look any further."""
     reader = call.parts.reader
     for event_id in dict.fromkeys(body.get("events", ())):
         stored = await reader.event(event_id)
@@ -72,13 +74,17 @@ async def _found(
     after = None
     while "where" in body:
         where = event_filter(body["where"])
-        some: Sequence[StoredEvent] = await reader.events(where, limit=100, after=after)
-        for stored in some:
+        some: Page[StoredEvent] = await reader.search_events(
+            where, limit=100, after=after, longest_s=LONGEST_S
+        )
+        for stored in some.items:
             if stored.body_pruned_at is None:
                 yield stored
-        if not some:
+        if some.searched_to is not None:
+            yield None
+        if some.next is None:
             return
-        after = some[-1].event.id
+        after = some.next
 
 
 def _kept(where: EventFilter) -> dict[str, str]:
@@ -142,7 +148,7 @@ OPERATIONS = (
         "POST",
         "/replays/try",
         try_replay,
-        f"What that would make: looks at up to {TRIED:,} events, changes nothing.",
+        f"What that would make: looks at up to {TRIED:,} events for a moment, changes nothing.",
         record(
             events=COUNT,
             deliveries=COUNT,

@@ -12,8 +12,10 @@ from receiver.messages import words
 from receiver.models import State
 from receiver.moments import moment
 from receiver.shown import MEANINGS, items_of, last_event
+from receiver.stores import Page
 from receiver.subjects import CreditsBy, Subject, SubjectFilter, Trouble
 from receiver.timeline import timeline
+from receiver.web.api.events import LONGEST_S
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
 from receiver.web.dashboard.gate import WITH_IMAGES, page
@@ -40,18 +42,17 @@ def routes(parts: Parts) -> list[Route]:
 async def show_all(visit: Visit) -> Response:
     asked, problem = visit.asked(*FILTERS, "open"), ""
     after = visit.asked("after").get("after")
-    found: list[Subject] = []
+    found: Page[Subject] = Page([], None)
     try:
-        where = _chosen(asked, visit)
-        reader = visit.parts.reader
-        found = list(await reader.subjects(where, limit=A_PAGE + 1, after=after))
+        found = await visit.parts.reader.search_subjects(
+            _chosen(asked, visit), limit=A_PAGE, after=after, longest_s=LONGEST_S
+        )
     except Problem as error:
         problem = error.message
     return visit.page(
         "batches.html",
         asked=asked,
-        found=found[:A_PAGE],
-        next=found[A_PAGE - 1].id if len(found) > A_PAGE else None,
+        found=found,
         first=after is None,
         problem=problem,
         recent=RECENT,

@@ -148,7 +148,7 @@ async def _of_the_store(visit: Visit) -> list[Wanted]:
         (Trouble.STALLED, "no end, and nothing heard for long"),
     ):
         where = SubjectFilter(trouble=trouble, since=since)
-        count = len(await reader.subjects(where, limit=LOOKED_AT))
+        count = await reader.count_subjects(where, most=LOOKED_AT)
         if count:
             path = address("/ui/batches", trouble=trouble)
             more = " or more" if count == LOOKED_AT else ""
