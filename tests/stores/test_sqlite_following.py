@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -114,3 +114,18 @@ async def test_finding_events_by_subject_does_not_read_all_of_them(store: Sqlite
 
     assert any("SEARCH subject_events USING PRIMARY KEY" in step for step in steps)
     assert not any("SCAN" in step and "names" not in step for step in steps), steps
+
+
+@pytest.mark.parametrize(("since", "source"), [(None, None), (NOW, "sora2")])
+async def test_credits_are_added_up_from_an_index_alone(
+    store: SqliteStore, since: datetime | None, source: str | None
+):
+    sql, values = subjects.credits_query(since, None, source)
+
+    with closing(sqlite3.connect(store.path)) as connection:
+        steps = [
+            row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)
+        ]
+
+    assert any("USING COVERING INDEX subjects_ended" in step for step in steps), steps
+    assert not any("TEMP B-TREE" in step for step in steps), steps

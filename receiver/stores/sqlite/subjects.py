@@ -389,7 +389,7 @@ async def credits_(
     by: frozenset[CreditsBy],
     source: str | None,
 ) -> list[CreditsLine]:
-    rows = await _by_day_and_source(db, since, until, source)
+    rows = await db.execute_fetchall(*credits_query(since, until, source))
     lines: dict[tuple[int | None, int | None], list[Any]] = {}
     for day, source_id, *numbers in rows:
         name = (day if "day" in by else None, source_id if "source" in by else None)
@@ -406,12 +406,9 @@ async def credits_(
     ]
 
 
-async def _by_day_and_source(
-    db: aiosqlite.Connection,
-    since: datetime | None,
-    until: datetime | None,
-    source: str | None,
-) -> list[Row]:
+def credits_query(
+    since: datetime | None, until: datetime | None, source: str | None
+) -> tuple[str, tuple[Any, ...]]:
     """As its index has them: any other grouping would sort them all."""
     conditions: reads.Conditions = [
         ("final = 1", ()),
@@ -426,16 +423,15 @@ async def _by_day_and_source(
         conditions.append((sql, (source,)))
     clause, values = reads.where_sql(conditions)
     ledger = 1 << _TROUBLES.index(Trouble.LEDGER)
-    rows = await db.execute_fetchall(
+    sql = (
         f"SELECT {_DAY}, source_id, count(*), coalesce(sum(reserved), 0),"
         " coalesce(sum(settled), 0), coalesce(sum(refunded), 0),"
         " coalesce(sum(max(reserved - settled - refunded, 0)), 0),"
         f" count(*) FILTER (WHERE troubles & {ledger})"
         f" FROM subjects INDEXED BY subjects_ended {clause}"
-        " GROUP BY 1, 2 ORDER BY 1, 2",
-        values,
+        " GROUP BY 1, 2 ORDER BY 1, 2"
     )
-    return list(rows)
+    return sql, values
 
 
 def _day(number: int) -> date:

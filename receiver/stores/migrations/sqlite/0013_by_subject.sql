@@ -20,4 +20,4 @@ CREATE INDEX subjects_wrong ON subjects (id) WHERE troubles & 96;
 -- Credits are added up from an index alone, in its order.
 DROP INDEX subjects_ended;
 CREATE INDEX subjects_ended ON subjects (ended_at / 86400000, source_id, ended_at,
-    reserved, settled, refunded, troubles) WHERE final = 1;
+    reserved, settled, refunded, troubles, final) WHERE final = 1;
