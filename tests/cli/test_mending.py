@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from datetime import datetime
 
 import httpx
 
@@ -276,16 +277,18 @@ async def test_many_can_be_replayed_by_filter_at_a_rate(place):
 
     _, refused = await place.run(*wanted, code=2, stdin=b"y\n")
     dry = await place.json(*wanted, "--to", "app", "--to", "spare", "--dry-run")
-    done = await place.json(*wanted, "--rate", "1/h", "--yes")
-    await place.target.wait_for(5)
-    waiting = await place.json("deliveries", "list", "--status", "pending")
+    done = await place.json(*wanted, "--rate", "1/s", "--yes")
+    await place.target.wait_for(7)
+    shown = await place.json("deliveries", "list")
     status = await place.json("status")
 
     assert "replay 3 events? Add --yes" in refused
     assert (dry["events"], dry["destinations"]) == (3, {"app": 3, "spare": 3})
     assert (done["events"], done["deliveries"]) == (3, 3)
     assert place.target.seen[4].headers["receiver-replay"] == done["replay"]
-    assert len(waiting) == 2
+    again = [one for one in shown if one["replay_id"] == done["replay"]]
+    first, _, last = sorted(datetime.fromisoformat(one["due_at"]) for one in again)
+    assert (last - first).total_seconds() == 2
     assert status["difference"] == 0
 
 
