@@ -265,7 +265,7 @@ async def measure_intake(
     measuring: Bench, target: Target, found: Sequence[Look]
 ) -> None:
     """Rounds that alternate; the first case is the baseline."""
-    pages = [look for look in found if not look.is_stream]
+    pages = [look for look in found if not look.is_stream and look.is_page]
     seeds = iter(range(10_000))
 
     def readers() -> list[Does]:

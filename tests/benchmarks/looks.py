@@ -204,6 +204,10 @@ class Look:
     url: str
 
     @property
+    def is_page(self) -> bool:
+        return not self.path.startswith("/api/")
+
+    @property
     def is_stream(self) -> bool:
         return self.path in STREAMS
 

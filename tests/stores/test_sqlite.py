@@ -617,3 +617,24 @@ async def test_a_large_body_takes_little_room_and_comes_back_as_it_was(
     await again.close()
     assert found.event.body == body
     assert path.stat().st_size < len(body) / 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no policies there")
+async def test_who_yields_reads_the_same_when_nothing_else_wants_the_processor(
+    path: Path,
+):
+    store = await SqliteStore.open(path)
+    await accepted(store, "crm")
+    reader = await open_reader(f"sqlite:///{path}", yielding=True)
+
+    ledger = await reader.ledger()
+    policies = {
+        os.sched_getscheduler(int(thread.name))
+        for thread in Path("/proc/self/task").glob("*")
+    }
+    expected = await store.ledger()
+    await reader.close()
+    await store.close()
+
+    assert ledger == expected
+    assert os.SCHED_IDLE in policies

@@ -6,7 +6,7 @@ import sqlite3
 import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,6 @@ from receiver.subjects import (
 )
 
 BUSY_TIMEOUT_S = 2.0
-YIELDS = 15
-"""As `nice`: where there is one processor and much to do, a thirtieth of it."""
 
 
 async def connect(path: Path, *, yielding: bool = False) -> aiosqlite.Connection:
@@ -82,8 +80,10 @@ class _Yielding(sqlite3.Connection):
     """Made in the one thread that uses it, which it puts behind all others."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        if sys.platform == "linux":  # where threads have priorities of their own
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDS)
+        if sys.platform == "linux":  # where each thread has a policy of its own
+            with suppress(OSError):  # some sandboxes allow none
+                thread, usual = threading.get_native_id(), os.sched_param(0)
+                os.sched_setscheduler(thread, os.SCHED_IDLE, usual)
         super().__init__(*arguments, **named)
 
 
