@@ -17,7 +17,7 @@ from receiver.stores import open_reader, open_store, sqlite_path
 from receiver.stores.sqlite.group import GroupCommit
 from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations, newest
 from receiver.stores.sqlite.reader import connect, open_file
-from receiver.stores.sqlite.store import SqliteStore
+from receiver.stores.sqlite.store import LOG_BYTES, SqliteStore
 from receiver.stores.sqlite.writer import CACHED_EVENT_BYTES
 from tests.stores.making import (
     ALL_EVENTS,
@@ -638,3 +638,22 @@ async def test_who_yields_reads_the_same_when_nothing_else_wants_the_processor(
 
     assert ledger == expected
     assert os.SCHED_IDLE in policies
+
+
+async def test_the_log_is_cut_after_somebody_has_read_for_long(path: Path):
+    store = await SqliteStore.open(path)
+    log = path.with_name(path.name + "-wal")
+    long = sqlite3.connect(path, isolation_level=None)
+    long.execute("BEGIN")
+    long.execute("SELECT count(*) FROM events").fetchall()
+    for _ in range(72):
+        await store.add(event(body=os.urandom(1024 * 1024)), decision("crm"), {})
+    grown = log.stat().st_size
+
+    long.close()
+    for _ in range(3):
+        await accepted(store, "crm")
+    cut = log.stat().st_size
+    await store.close()
+
+    assert grown > LOG_BYTES >= cut

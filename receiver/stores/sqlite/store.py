@@ -36,6 +36,9 @@ from receiver.stores.sqlite.pruning import Pruning
 from receiver.stores.sqlite.reader import connect, open_file
 
 MAX_WAITING_BYTES = 128 * 1024 * 1024
+LOG_BYTES = 64 * 1024 * 1024
+"""To which the log is cut when it begins anew: while somebody reads everything it only
+grows."""
 CHECKPOINT_PAGES = 4_000  # 16 MB of log: fewer, larger checkpoints write less
 
 
@@ -124,6 +127,7 @@ def _open_to_write(path: Path) -> sqlite3.Connection:
         writer.execute("PRAGMA synchronous = FULL")
         writer.execute("PRAGMA secure_delete = FAST").fetchall()
         writer.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}").fetchall()
+        writer.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}").fetchall()
     except BaseException:
         writer.close()
         raise
