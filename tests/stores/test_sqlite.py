@@ -16,7 +16,7 @@ from receiver.errors import StoreBusy, StoreError, StoreLocked, StoreUnusable
 from receiver.stores import open_reader, open_store, sqlite_path
 from receiver.stores.sqlite.group import GroupCommit
 from receiver.stores.sqlite.migrate import APPLICATION_ID, migrations, newest
-from receiver.stores.sqlite.reader import connect, open_file
+from receiver.stores.sqlite.reader import YIELDS, connect, open_file
 from receiver.stores.sqlite.store import LOG_BYTES, SqliteStore
 from receiver.stores.sqlite.writer import CACHED_EVENT_BYTES
 from tests.stores.making import (
@@ -619,8 +619,8 @@ async def test_a_large_body_takes_little_room_and_comes_back_as_it_was(
     assert path.stat().st_size < len(body) / 4
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads have no policies there")
-async def test_who_yields_reads_the_same_when_nothing_else_wants_the_processor(
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities there")
+async def test_who_yields_reads_the_same_behind_all_others(
     path: Path,
 ):
     store = await SqliteStore.open(path)
@@ -628,8 +628,8 @@ async def test_who_yields_reads_the_same_when_nothing_else_wants_the_processor(
     reader = await open_reader(f"sqlite:///{path}", yielding=True)
 
     ledger = await reader.ledger()
-    policies = {
-        os.sched_getscheduler(int(thread.name))
+    priorities = {
+        os.getpriority(os.PRIO_PROCESS, int(thread.name))
         for thread in Path("/proc/self/task").glob("*")
     }
     expected = await store.ledger()
@@ -637,7 +637,7 @@ async def test_who_yields_reads_the_same_when_nothing_else_wants_the_processor(
     await store.close()
 
     assert ledger == expected
-    assert os.SCHED_IDLE in policies
+    assert YIELDS in priorities
 
 
 async def test_the_log_is_cut_after_somebody_has_read_for_long(path: Path):

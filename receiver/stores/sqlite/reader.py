@@ -63,6 +63,11 @@ from receiver.subjects import (
 )
 
 BUSY_TIMEOUT_S = 2.0
+YIELDS = 19
+"""
+As `nice`: behind others, yet never without a share of the processor.  It holds Python's
+lock now and then, and would hold up everybody if it could not go on.
+"""
 
 
 async def connect(path: Path, *, yielding: bool = False) -> aiosqlite.Connection:
@@ -80,10 +85,9 @@ class _Yielding(sqlite3.Connection):
     """Made in the one thread that uses it, which it puts behind all others."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
-        if sys.platform == "linux":  # where each thread has a policy of its own
+        if sys.platform == "linux":  # where threads have priorities of their own
             with suppress(OSError):  # some sandboxes allow none
-                thread, usual = threading.get_native_id(), os.sched_param(0)
-                os.sched_setscheduler(thread, os.SCHED_IDLE, usual)
+                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), YIELDS)
         super().__init__(*arguments, **named)
 
 
