@@ -49,7 +49,8 @@ class Pending:
 
     async def close(self) -> None:
         if not self._at_first.done():
-            await self._connection.interrupt()
+            with suppress(ValueError):  # it has counted, and is about to be closed
+                await self._connection.interrupt()
         with suppress(Exception):  # whoever asked was told
             await self._at_first
 
