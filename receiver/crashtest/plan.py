@@ -3,8 +3,9 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,19 @@ class Journal:
 
 
 def noted(path: Path) -> Iterator[Mapping[str, Any]]:
-    """What a journal holds; a last line that is not whole is none."""
+    """What a journal holds until now."""
     with path.open("rb") as lines:
-        for line in lines:
-            if line.endswith(b"\n"):
-                yield json.loads(line)
+        yield from notes(lines)
+
+
+def notes(lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
+    """
+    What lines say, up to the first that is not whole.
+
+    What a growing file gives after that one may be its other half.
+    """
+    whole = takewhile(lambda line: line.endswith(b"\n"), lines)
+    return map(json.loads, whole)
 
 
 def tell(path: Path, text: str) -> None:
