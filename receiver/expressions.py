@@ -44,6 +44,8 @@ _OPTIONAL = "gave what may be missing: end it with .orValue(...)"
 
 _NOT_IN_TEXTS = re.compile("[\\0\\ud800-\\udfff]")
 _WORD = re.compile(r"\w+")
+_DATA = re.compile(r"\bdata\b")
+_FIELD_OF_DATA = re.compile(r"\bdata\s*\.\s*([A-Za-z_]\w*)\b(?!\s*\()")
 _DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 _LONG_NUMBER = b"0" * 19
 
@@ -62,13 +64,15 @@ class Condition:
     """
     A compiled expression that should give true or false.
 
-    `names` are those of `NAMES` that it may read: a context needs no others.
+    `names` are those of `NAMES` that it may read: a context needs no others.  Instead
+    of `data` they may have the fields of it, as in `data.status`.
     """
 
     def __init__(self, text: str, compiled: Any) -> None:
         self.text = text
         words = set(_WORD.findall(text))
-        self.names = frozenset(n for n in NAMES if words.issuperset(n.split(".")))
+        names = (name for name in NAMES if words.issuperset(name.split(".")))
+        self.names = frozenset(names) - {"data"} | _read_of_data(text)
         self._compiled = compiled
 
     def holds(self, context: Any) -> bool:
@@ -167,7 +171,8 @@ def context(
     """
     What expressions of one event are evaluated against; build it once.
 
-    Of `NAMES` only those in `names` can be read: each costs time for every event.
+    Of `NAMES`, and of what `data` has, only what is in `names` can be read: all that
+    is made readable costs time for every event.
 
     Conditions need it without `more`, values with it: `MORE_NAMES`, and the texts they
     were compiled with.  A time the event does not have is left out: an expression that
@@ -177,12 +182,12 @@ def context(
     known: dict[str, Any] = {}
     for name in names:
         part, _, field = name.partition(".")
-        value = parts[part].get(field) if field else None
+        value = parts[part].get(field) if part in parts else None
         if value is not None:
             known[name] = value
     if known:  # a key, or a parameter, may have a NUL in it, too
         known = _replaced(known)
-    known["data"] = data
+    known["data"] = data if "data" in names else _fields_of(data, names)
     if more is None:
         return _environment().Activation(known)
     environment = _environment_of_values(frozenset(more).difference(MORE_NAMES))
@@ -227,6 +232,26 @@ def tellable(data: Any, body: bytes) -> Any:
     """
     odd = b"\\u" in body or _LONG_NUMBER in body.translate(_DIGITS_AS_ZEROS)
     return _replaced(data) if odd else data
+
+
+def _read_of_data(text: str) -> frozenset[str]:
+    """
+    What a condition may read of `data`: some of its fields, or all.
+
+    A word in a text or a comment counts, too, which does no harm: only what is certain
+    not to be read may be missing.
+    """
+    fields: list[str] = _FIELD_OF_DATA.findall(text)
+    if len(fields) < len(_DATA.findall(text)):
+        return frozenset({"data"})
+    return frozenset(f"data.{field}" for field in fields)
+
+
+def _fields_of(data: Any, names: Collection[str]) -> Any:
+    if not isinstance(data, dict):
+        return data
+    fields = [name[5:] for name in names if name.startswith("data.")]
+    return {field: data[field] for field in fields if field in data}
 
 
 def _replaced(data: Any) -> Any:

@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.expressions import (
+    NAMES,
     ExpressionError,
     compile_condition,
     compile_value,
@@ -76,8 +77,55 @@ def test_a_condition_names_what_it_reads():
     plain = compile_condition("data.counts.failed > 0")
     two = compile_condition('event.type == "a" && request . query.tag == "b"')
 
-    assert plain.names == {"data"}
+    assert plain.names == {"data.counts"}
     assert two.names == {"event.type", "request.query"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data != null",
+        'data["a"] == 1',
+        "data.a == 1 && data.exists (name, name == 'b')",
+        "data.a == 1 && [data].size() == 1",
+        "[data].exists(data, data.a == 1)",
+        "data // a comment\n.a == 1",
+    ],
+)
+def test_what_may_read_all_of_the_body_is_given_all_of_it(text: str):
+    assert compile_condition(text).names == {"data"}
+
+
+names = st.sampled_from(["a", "b", "c", "data"])
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner),
+    max_leaves=4,
+)
+
+
+@given(st.dictionaries(names, values) | values)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data.a == 1",
+        "has(data.a) && data.a.b == 'c'",
+        "data . b in data.c || size(data.a) > 0",
+        "has(data.data) && has(data.data.data) && data.data.a == data.b",
+        "data.all(name, name == 'a') && data.a.exists(x, x == 'b')",
+        "event.final && data.a || data.c.data == null",
+    ],
+)
+def test_the_rest_of_the_body_decides_nothing(text: str, data: object):
+    condition = compile_condition(text)
+
+    def told(needed: Collection[str]) -> object:
+        try:
+            return condition.holds(context(FIELDS, data, REQUEST, needed))
+        except ExpressionError as error:
+            return str(error)
+
+    assert told(condition.names) == told(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +223,7 @@ scalars = (
     | st.text()
     | st.text(st.characters(categories=["Cs"]), max_size=3)
 )
-values = st.recursive(
+parsed = st.recursive(
     scalars,
     lambda inner: (
         st.lists(inner, max_size=4)
