@@ -6,6 +6,7 @@ runs); `receiver.process` runs it.
 """
 
 import asyncio
+from contextlib import AsyncExitStack
 
 from starlette.types import ASGIApp
 
@@ -40,7 +41,7 @@ class App:
     def __init__(self, settings: Settings, store: Store, reader: Reader) -> None:
         self.settings = settings
         self.store = store
-        self._reader = reader
+        self._life = AsyncExitStack()
         self.changing = asyncio.Lock()
         """Held by a start, a reload or a stop: one after the other, the last one wins."""
 
@@ -100,11 +101,18 @@ class App:
     @classmethod
     async def open(cls, settings: Settings) -> "App":
         """Open the store and put everything on it; nothing is delivered yet."""
-        store = await open_store(
-            settings.store.url, min_free_bytes=settings.store.min_free_bytes
-        )
-        app = cls(settings, store, await open_reader(settings.store.url))
-        await app.keys.use(app.senders)
+        url = settings.store.url
+        async with AsyncExitStack() as life:
+            store = await open_store(url, min_free_bytes=settings.store.min_free_bytes)
+            life.push_async_callback(store.close)
+            reader = await open_reader(url)
+            life.push_async_callback(reader.close)
+            app = cls(settings, store, reader)
+            life.push_async_callback(app.replayer.stop)
+            for part in (app.alerts, app.askers, app.intake, app.keys):
+                life.push_async_callback(part.close)
+            await app.keys.use(app.senders)
+            app._life = life.pop_all()
         return app
 
     async def start(self) -> None:
@@ -156,11 +164,8 @@ class App:
             await self.dispatcher.stop(self.settings.server.grace.total_seconds())
 
     async def close(self) -> None:
-        """Let go of the store; `stop` comes first if it was started."""
-        await self.keys.close()
-        await self.intake.close()
-        await self.askers.close()
-        await self.alerts.close()
-        await self.replayer.stop()
-        await self._reader.close()
-        await self.store.close()
+        """
+        Let go of the store, whatever of the rest fails: its threads would keep the
+        process.  `stop` comes first if it was started.
+        """
+        await self._life.aclose()
