@@ -244,8 +244,8 @@ async def cancel(config: Path | None, /, **chosen: Any) -> None:
 @waits
 async def move(config: Path | None, /, to: str, **chosen: Any) -> None:
     """
-    Send what waits for one destination to another: a replay there, then a cancel here.
-    What was delivered or cancelled already is left alone.
+    Send what waits for one destination to another: a replay there and a cancel
+    here, in one. What was delivered or cancelled already is left alone.
 
     \b
     Examples:

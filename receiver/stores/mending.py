@@ -49,6 +49,26 @@ class MendingStore(Protocol):
         """Stop pending or dead deliveries for good; returns how many it was."""
         ...
 
+    async def move(
+        self,
+        deliveries: Sequence[str],
+        to: str,
+        now: datetime,
+        *,
+        replay_id: str | None = None,
+    ) -> tuple[str, int]:
+        """
+        Send to `to` instead what is pending or dead elsewhere: a new delivery there and
+        an end here, together.  Moving again what was moved moves nothing.
+
+        What is to go there already, and what lost its body, stays.  The new deliveries
+        are of a replay, a new one unless it is given: its id, and how many were moved.
+
+        Raises:
+            NotFound: no delivery has one of the ids.
+        """
+        ...
+
     async def create_replay(
         self, asked: Mapping[str, object], now: datetime, *, running: bool = False
     ) -> str:

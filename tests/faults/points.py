@@ -52,6 +52,7 @@ _WRITTEN = {
     "DELETE FROM unconfirmed_events ": "following-a-decision",
     "INSERT INTO audit ": "noting-a-change",
     "UPDATE audit ": "noting-its-outcome",
+    "INSERT INTO replayed ": "replaying",
     "UPDATE pruning ": "pruning",
     "incremental_vacuum": "giving-back",
 }

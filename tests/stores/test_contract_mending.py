@@ -248,6 +248,61 @@ async def test_replaying_an_unknown_event_is_not_found_and_adds_nothing(
     await assert_adds_up(store, reader)
 
 
+# -- moving
+
+
+async def test_what_is_moved_ends_here_and_waits_there_and_is_moved_once(
+    harness: Harness, store: Store, reader: Reader
+):
+    dead = await one_claim(store)
+    await record(store, dead, DEAD)
+    pending = [await accepted(store, "crm") for _ in range(2)]
+    there = [one.id for one in await deliveries(reader)]
+
+    replay, moved = await store.move(there, "ops", NOW)
+    again = await store.move(there, "ops", NOW, replay_id=replay)
+    back = await store.move(there, "crm", NOW)
+
+    assert (moved, again, back[1]) == (3, (replay, 0), 0)
+    after = await harness.crash()
+    found = await deliveries(after)
+    assert [one.status for one in found] == [Status.CANCELLED] * 3 + [
+        Status.PENDING
+    ] * 3
+    assert [(one.destination, one.event_id, one.replay_id) for one in found[3:]] == [
+        ("ops", event_id, replay) for event_id in [dead.event.id, *pending]
+    ]
+    made = await after.replay(replay)
+    assert (made.asked, made.deliveries) == ({"move": 3, "to": "ops"}, 3)
+    await assert_adds_up(after)
+
+
+async def test_moving_leaves_what_is_settled_or_there_already_as_it_is(
+    store: Store, reader: Reader
+):
+    delivered = await one_claim(store)
+    await record(store, delivered)
+    await accepted(store, "ops")
+    there = [one.id for one in await deliveries(reader)]
+
+    _, moved = await store.move(there, "ops", NOW)
+
+    assert moved == 0
+    assert [one.id for one in await deliveries(reader)] == there
+    await assert_adds_up(store, reader)
+
+
+async def test_moving_one_that_there_is_not_moves_none(store: Store, reader: Reader):
+    await accepted(store, "crm")
+    [there] = await deliveries(reader)
+
+    with pytest.raises(NotFound):
+        await store.move([there.id, UNKNOWN], "ops", NOW)
+
+    assert [*await deliveries(reader)] == [there]
+    assert await reader.replays(limit=10) == []
+
+
 # -- pauses
 
 

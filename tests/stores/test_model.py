@@ -390,6 +390,33 @@ class Stores(RuleBasedStateMachine):
             self.model.leave(delivery)
         assert count == len(changed)
 
+    @rule(
+        which=st.lists(places, min_size=1, max_size=8), to=st.sampled_from(DESTINATIONS)
+    )
+    def move(self, which: list[int], to: str) -> None:
+        chosen = {one.id: one for one in self._some(which)}
+        moved = [
+            one
+            for _, one in sorted(chosen.items())
+            if one.status in OPEN
+            and one.destination != to
+            and one.event not in self.model.bodiless
+        ]
+
+        _, count = self.runner.run(self.store.move(list(chosen), to, self.now))
+
+        assert count == len(moved)
+        found = self.runner.run(deliveries(self.store))
+        new = [one for one in found if one.id not in self.model.deliveries]
+        assert [one.event_id for one in new] == [one.event for one in moved]
+        for one, old in zip(new, moved, strict=True):
+            made = Expected(one.id, old.event, to, old.about, self.now, replay=True)
+            self.model.deliveries[one.id] = made
+            self.model.stand(made, beside=True)
+            old.status, old.settled_at = Status.CANCELLED, self.now
+        for old in moved:
+            self.model.leave(old)
+
     @rule(which=places, to=st.sampled_from(DESTINATIONS), as_new=st.booleans())
     def replay(self, which: int, to: str, as_new: bool) -> None:
         events = list(self.model.events.items())

@@ -8,7 +8,7 @@ from receiver import ids
 from receiver.clock import to_ms
 from receiver.errors import NotFound
 from receiver.models import ReplayStep
-from receiver.stores.sqlite import audit, lines, reads, replays, writes
+from receiver.stores.sqlite import audit, lines, moving, reads, replays, writes
 from receiver.stores.sqlite.group import Then
 from receiver.stores.sqlite.rows import to_json
 from receiver.stores.sqlite.writer import SqliteWriter
@@ -39,10 +39,33 @@ class Mending(SqliteWriter):
         ]
         item = (numbers, to_ms(now))
         changed: writes.Changed = await self._write(operation, item, then=then)
-        if changed.missing:
-            missing = ids.public("dlv", changed.missing[0])
-            raise NotFound(f"there is no delivery {missing}")
+        _check_all_there(changed.missing)
         return len(changed.rows)
+
+    async def move(
+        self,
+        deliveries: Sequence[str],
+        to: str,
+        now: datetime,
+        *,
+        replay_id: str | None = None,
+    ) -> tuple[str, int]:
+        await self._know_names(to)
+        destination = self._names.numbers[to]
+        numbers = [ids.number("dlv", one) for one in dict.fromkeys(deliveries)]
+        first = self._ids.take(now, 1 + len(numbers))
+        replay = first if replay_id is None else ids.number("rpl", replay_id)
+        asked = to_json({"move": len(numbers), "to": to}) if replay == first else None
+
+        def then(moved: moving.Moved) -> None:
+            for row in moved.rows:
+                self._pending.change(row.destination, 0 if row.status else -1)
+            self._pending.change(destination, len(moved.rows))
+
+        item = moving.Asked(numbers, destination, to_ms(now), replay, first + 1, asked)
+        moved: moving.Moved = await self._write(moving.move, item, then=then)
+        _check_all_there(moved.missing)
+        return ids.public("rpl", replay), len(moved.rows)
 
     async def create_replay(
         self, asked: Mapping[str, object], now: datetime, *, running: bool = False
@@ -114,3 +137,12 @@ class Mending(SqliteWriter):
         number = self._names.numbers.get(destination, -1)
         changed: bool = await self._write(writes.resume, (number, to_ms(now)))
         return changed
+
+
+def _check_all_there(missing: Sequence[int]) -> None:
+    """
+    Raises:
+        NotFound: one is missing.
+    """
+    for delivery in missing:
+        raise NotFound(f"there is no delivery {ids.public('dlv', delivery)}")

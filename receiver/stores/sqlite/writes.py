@@ -202,7 +202,7 @@ def retry(
     """Items are (deliveries, now), each delivery once."""
     results: list[Changed] = []
     for deliveries, now in items:
-        changed, missing = _changeable(connection, deliveries)
+        changed, missing = changeable(connection, deliveries)
         lost = bodies_gone(connection, [row.id for row in changed if row.status == 2])
         changed = [row for row in changed if row.id not in lost]
         connection.executemany(
@@ -226,7 +226,7 @@ def cancel(
     """Items are (deliveries, now), each delivery once."""
     results: list[Changed] = []
     for deliveries, now in items:
-        changed, missing = _changeable(connection, deliveries)
+        changed, missing = changeable(connection, deliveries)
         connection.executemany(
             "UPDATE deliveries SET status = 3, settled_at = ?, manual = 0,"
             " line = NULL, turn = NULL WHERE id = ?",
@@ -237,7 +237,7 @@ def cancel(
     return results
 
 
-def _changeable(
+def changeable(
     connection: sqlite3.Connection, deliveries: Sequence[int]
 ) -> tuple[list[Standing], list[int]]:
     """Those pending or dead, and those that do not exist: then none may change."""

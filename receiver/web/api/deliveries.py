@@ -1,6 +1,6 @@
 """Deliveries: found, shown with their attempts, tried again, given up, moved."""
 
-from receiver import clock, replay
+from receiver import clock
 from receiver.models import Status
 from receiver.stores import DeliveryFilter
 from receiver.web.api.changing import Done, change
@@ -72,10 +72,9 @@ async def move_deliveries(call: Call) -> Done:
     now = clock.now()
     if "replay" in call.body:  # NotFound if there is none
         await parts.reader.replay(call.body["replay"])
-    replay_id = call.body.get("replay") or await parts.store.create_replay(
-        {"move": len(wanted), "to": to}, now
+    replay_id, changed = await parts.store.move(
+        wanted, to, now, replay_id=call.body.get("replay")
     )
-    changed = await replay.move(parts.store, replay_id, wanted, to, now)
     parts.dispatcher.wake(parts.settings.destinations)
     details = {"count": changed, "asked": len(wanted), "to": to, "replay": replay_id}
     return Done({"changed": changed, "replay": replay_id}, details, changed > 0)
@@ -133,7 +132,7 @@ OPERATIONS = (
         "POST",
         "/deliveries/move",
         move_deliveries,
-        "Send what is pending or dead elsewhere: a replay there, then a cancel here.",
+        "Send what is pending or dead elsewhere: a replay there and a cancel here, in one.",
         record(changed=COUNT, replay=REPLAY),
         body=asked("ids", "to", ids=ids(DELIVERY), to=NAME, replay=REPLAY),
         refusals=(404, 409),
