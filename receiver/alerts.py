@@ -48,7 +48,10 @@ class _Window:
 
 
 class Alerts:
-    """Raises internal events; its methods return at once and never raise, but `tell`."""
+    """
+    Raises internal events; its methods return at once and never raise, but those that
+    are awaited.
+    """
 
     def __init__(
         self,
@@ -103,13 +106,18 @@ class Alerts:
     def destination_resumed(self, destination: str, since: datetime | None) -> None:
         self._raise(internal.destination_resumed(destination, paused_at=since))
 
-    def event_conflict(
+    async def event_conflict(
         self,
         event: Event,
         first: Mapping[str, Scalar],
         later: Mapping[str, Scalar],
     ) -> None:
-        """A repeat has other facts: told once for every set of them."""
+        """
+        A repeat has other facts: told once for every set of them, and kept then.
+
+        Raises:
+            StoreError: it was not kept; the repeat must come again.
+        """
         differences = [
             (name, first[name], later[name])
             for name in sorted(first.keys() & later.keys())
@@ -122,13 +130,20 @@ class Alerts:
             event_subject=event.subject,
             differences=differences,
         )
-        facts = ",".join(f"{name}={value}" for name, _, value in differences)
-        self._raise(body, key=f"event.conflict:{event.id}:{facts}"[:400])
+        said = ",".join(f"{name}={value}" for name, _, value in differences)
+        facts = said.encode("utf-8", "replace").decode()  # may hold half a character
+        await self.tell(body, f"event.conflict:{event.id}:{facts}"[:400])
 
-    def event_supplemented(
+    async def event_supplemented(
         self, event: Event, facts: Mapping[str, Scalar], urls: Sequence[str]
     ) -> None:
-        """A repeat has these facts and links more: told once for every set of them."""
+        """
+        A repeat has these facts and links more: told once for every set of them, and
+        kept then.
+
+        Raises:
+            StoreError: it was not kept; the repeat must come again.
+        """
         body = internal.event_supplemented(
             event.id,
             event_source=event.source,
@@ -139,7 +154,7 @@ class Alerts:
         )
         said = internal.encoded({"facts": dict(sorted(facts.items())), "urls": urls})
         news = blake2b(said, digest_size=16).hexdigest()
-        self._raise(body, key=f"event.supplemented:{event.id}:{news}")
+        await self.tell(body, f"event.supplemented:{event.id}:{news}")
 
     def route_failing(self, route: str, event_id: str, error: str) -> None:
         """A condition failed: told at most once an hour for a route."""

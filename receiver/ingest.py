@@ -241,14 +241,14 @@ class Intake:
             return
         first = await self._senders.read(original.event)
         kind = compare(original.facts, reading, first.result_urls)
-        variant = Variant(event_id, kind, request.received_at, request.body)
-        await self._store.add_variant(variant)
-        if kind == "conflict":
-            self._alerts.event_conflict(first, original.facts, reading.facts)
+        if kind == "conflict":  # told before it is answered: nobody sends it again then
+            await self._alerts.event_conflict(first, original.facts, reading.facts)
         elif kind == "supplement":
-            self._alerts.event_supplemented(
+            await self._alerts.event_supplemented(
                 first, *news(original.facts, reading, first.result_urls)
             )
+        variant = Variant(event_id, kind, request.received_at, request.body)
+        await self._store.add_variant(variant)
 
     def _count_failures(self, opinions: tuple[Opinion, ...], added: Added) -> None:
         for opinion in opinions:

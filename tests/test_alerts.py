@@ -142,7 +142,7 @@ async def test_a_conflict_is_told_once_for_each_set_of_differences(bell):
     event = making.event()
     for settled in (80, 80, 70):
         facts = {"settled": settled, "total": 10, "new": 1}
-        bell.alerts.event_conflict(event, {"settled": 90, "total": 10}, facts)
+        await bell.alerts.event_conflict(event, {"settled": 90, "total": 10}, facts)
 
     bodies = await bell.told(2)
     await bell.alerts.close()
@@ -163,7 +163,7 @@ async def test_what_a_repeat_says_more_is_told_once_for_each_set_of_it(bell):
         ({"total": 10}, [link]),
         ({"total": 10}, [link]),
     ):
-        bell.alerts.event_supplemented(event, facts, urls)
+        await bell.alerts.event_supplemented(event, facts, urls)
     bodies = await bell.told(2)
     await bell.alerts.close()
 
@@ -178,7 +178,7 @@ async def test_what_a_repeat_says_more_is_told_once_for_each_set_of_it(bell):
 
 async def test_of_many_new_links_the_first_are_named_and_all_are_counted(bell):
     urls = [f"https://cdn.test/{n}.mp4" for n in range(MOST_LINKS + 5)]
-    bell.alerts.event_supplemented(making.event(), {}, urls)
+    await bell.alerts.event_supplemented(making.event(), {}, urls)
     [body] = await bell.told(1)
     await bell.alerts.close()
 

@@ -53,6 +53,7 @@ _WRITTEN = {
     "INSERT INTO audit ": "noting-a-change",
     "UPDATE audit ": "noting-its-outcome",
     "INSERT INTO replayed ": "replaying",
+    "INSERT INTO variants ": "keeping-a-variant",
     "UPDATE pruning ": "pruning",
     "incremental_vacuum": "giving-back",
 }
