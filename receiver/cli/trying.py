@@ -18,6 +18,7 @@ from receiver.routing import Router
 from receiver.settings import Route, Settings, Source
 from receiver.settings.fields import suggest
 from receiver.trial import parcel
+from receiver.web.api.access import weaknesses
 
 SUBJECT = "sample"
 
@@ -29,6 +30,7 @@ def notes(settings: Settings) -> list[tuple[str, str]]:
     Every condition is evaluated on every sample of the sources it is for.
     """
     found = list(Senders(settings.sources.values()).warnings())
+    found += weaknesses(settings.server)
     for i, route in enumerate(settings.routes):
         if route.source == SOURCE:
             found += [(f"routes[{i}].types", w) for w in _no_alerts(route)]

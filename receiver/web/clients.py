@@ -3,12 +3,27 @@
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 
+from starlette.requests import Request
+
+from receiver.settings import Server
+
 Network = IPv4Network | IPv6Network
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:
     """The networks; a single address is one, too."""
     return tuple(ip_network(text) for text in texts)
+
+
+def address(server: Server, request: Request) -> str:
+    """The address of who sent a request."""
+    forwarded = ", ".join(request.headers.getlist("x-forwarded-for"))
+    return client_address(peer(request), forwarded, networks(server.trusted_proxies))
+
+
+def peer(request: Request) -> str:
+    """The address at the other end of the connection; empty where there is none."""
+    return request.client.host if request.client is not None else ""
 
 
 def client_address(peer: str, forwarded: str, proxies: Sequence[Network]) -> str:

@@ -96,7 +96,7 @@ def _in_query(operation: Operation) -> Iterable[dict[str, Any]]:
 
 def _refusals(operation: Operation) -> list[int]:
     """Those any request may get, and its own."""
-    common = {400, 401, 500, 503}
+    common = {400, 401, 429, 500, 503}
     if operation.writes:
         common |= {403, 413}
     return sorted(common | set(operation.refusals))

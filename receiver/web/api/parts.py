@@ -21,6 +21,7 @@ from receiver.retention import Retention
 from receiver.routing import Router
 from receiver.settings import Settings
 from receiver.stores import Reader, Store, open_reader
+from receiver.web.attempts import Attempts
 from receiver.web.trends import Trends
 
 
@@ -72,6 +73,7 @@ class Parts:
         self.retention = retention
         self.reconciler = reconciler
         self.streams = 0
+        self.attempts = Attempts()
         self.added_up: AddedUp | None = None
         """The last time that somebody asked for it, since the start."""
 

@@ -1,5 +1,5 @@
 """
-Where a request comes from: whether a page of ours made it, over what, and from whom.
+Where a request comes from: whether a page of ours made it, and over what.
 
 A browser says in `Sec-Fetch-Site` or `Origin` which site a form was on; neither can be
 set by a page.  https://www.w3.org/TR/fetch-metadata/
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 
 from receiver.settings import Server
-from receiver.web.clients import client_address, is_one_of, networks
+from receiver.web.clients import is_one_of, networks, peer
 
 
 def is_foreign(headers: Mapping[str, str]) -> bool:
@@ -31,13 +31,7 @@ def is_secure(server: Server, request: Request) -> bool:
         return True
     proxies = networks(server.trusted_proxies)
     said = request.headers.get("x-forwarded-proto", "").rpartition(",")[2].strip()
-    return said == "https" and is_one_of(_peer(request), proxies)
-
-
-def address(server: Server, request: Request) -> str:
-    """Whose attempt it is."""
-    forwarded = ", ".join(request.headers.getlist("x-forwarded-for"))
-    return client_address(_peer(request), forwarded, networks(server.trusted_proxies))
+    return said == "https" and is_one_of(peer(request), proxies)
 
 
 def local_path(text: str) -> str:
@@ -46,7 +40,3 @@ def local_path(text: str) -> str:
     ours = path == "/" or path.startswith("/ui/")
     plain = text.isascii() and text.isprintable() and "\\" not in text
     return text if ours and plain and ".." not in path and len(text) < 2_000 else "/"
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client is not None else ""

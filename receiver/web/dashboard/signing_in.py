@@ -9,10 +9,10 @@ from starlette.routing import Route
 from receiver import clock, logs
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
-from receiver.web.dashboard.attempts import Attempts
+from receiver.web.clients import address
 from receiver.web.dashboard.forms import fields
 from receiver.web.dashboard.gate import cookie_name, guarded, session_of
-from receiver.web.dashboard.origin import address, is_foreign, is_secure, local_path
+from receiver.web.dashboard.origin import is_foreign, is_secure, local_path
 from receiver.web.dashboard.rendering import rendered
 from receiver.web.dashboard.session import LASTS, begun, is_ours
 
@@ -30,7 +30,7 @@ def routes(parts: Parts) -> list[Route]:
 class _Doors:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._attempts = Attempts()
+        self._attempts = parts.attempts
 
     async def form(self, request: Request) -> Response:
         wanted = local_path(request.query_params.get("next", "/"))
@@ -62,6 +62,7 @@ class _Doors:
             self._attempts.failed(who, now)
             logs.get().warning("dashboard.refused", client=who)
             return _form(wanted, "this token is not known", 401)
+        self._attempts.succeeded(who)
         logs.get().info("dashboard.entered", client=who, as_=session.who.name)
         answer = RedirectResponse(wanted, 303)
         answer.set_cookie(

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from tests.making import sample, signed
-from tests.serving import SECRET, config, serving
+from tests.serving import SECRET, command, config, serving
 from tests.sinks import Seen
 from tests.web.api.conftest import ADMIN, READ, Place, client
 
@@ -33,16 +34,65 @@ async def test_without_a_token_nothing_is_told(shared: Place):
     assert answer.json()["code"] == "unauthorized"
 
 
-@pytest.mark.parametrize("token", ["wrong", ADMIN[:-1], ADMIN + "x", READ.upper(), "é"])
-async def test_a_wrong_token_is_refused(shared: Place, token: str):
-    header = b"Bearer " + token.encode()
-    async with httpx.AsyncClient() as stranger:
-        answer = await stranger.get(
-            f"{shared.server.url}/api/v1/status", headers={b"authorization": header}
-        )
+async def tried(url: str, tokens: Sequence[str]) -> list[httpx.Response]:
+    """What is answered to each of the tokens."""
+    async with httpx.AsyncClient() as http:
+        return [
+            await http.get(
+                f"{url}/api/v1/status",
+                headers={b"authorization": b"Bearer " + token.encode()},
+            )
+            for token in tokens
+        ]
 
-    assert answer.status_code == 401
-    assert token not in answer.text
+
+async def test_wrong_tokens_are_refused_and_after_five_of_them_right_ones_wait_too(
+    place: Place,
+):
+    wrong = ["wrong", ADMIN[:-1], ADMIN + "x", READ.upper(), "é"]
+
+    refused = await tried(place.server.url, wrong)
+    [later, right] = await tried(place.server.url, ["another", ADMIN])
+    async with httpx.AsyncClient() as browser:
+        form = {"token": ADMIN}
+        entering = await browser.post(f"{place.server.url}/ui/sign-in", data=form)
+    code, _, _ = await command(place.server.folder, "destinations", "pause", "app")
+    noted = await place.server.lines("api.refused", len(wrong))
+
+    assert [answer.status_code for answer in refused] == [401] * 5
+    assert not [t for t, answer in zip(wrong, refused, strict=True) if t in answer.text]
+    assert (later.status_code, right.status_code) == (429, 429)
+    assert right.json()["code"] == "too_many_wrong_tokens"
+    assert 0 < int(right.headers["retry-after"]) <= 60
+    assert entering.status_code == 429
+    assert code == 0  # the socket beside the store is its owner's
+    assert {line["client"] for line in noted} == {"127.0.0.1"}
+
+
+async def test_who_gives_no_token_does_not_use_up_anybodys_attempts(shared: Place):
+    async with client(shared.server.url, "") as nobody:
+        answers = [(await nobody.get("/events")).status_code for _ in range(7)]
+
+    assert answers == [401] * 7
+    assert (await shared.get("/status")) is not None
+
+
+async def test_a_token_that_may_be_guessed_is_warned_of_and_not_shown(tmp_path: Path):
+    short, dull, good = "hunter2", "abababababababababab", "9f86d081884c7d659a2f"
+    toml = config(server=f'admin_token = "{short}"\nread_tokens = ["{good}", "{dull}"]')
+    async with serving(tmp_path, toml) as server:
+        lines = await server.lines("token.weak", 2)
+        log = "\n".join(server.raw)
+    _, checked, _ = await command(tmp_path, "check")
+    _, examined, _ = await command(tmp_path, "doctor", "--offline", "--json")
+
+    keys = ["server.admin_token", "server.read_tokens[1]"]
+    assert [line["key"] for line in lines] == keys
+    found = [one["about"] for one in json.loads(examined)["findings"]]
+    assert [key for key in keys if key in found and key in checked] == keys
+    assert "server.read_tokens[0]" not in found
+    for token in (short, dull, good):
+        assert token not in log + checked + examined
 
 
 async def test_a_read_token_sees_and_changes_nothing(shared: Place):

@@ -6,7 +6,7 @@ import pytest
 
 from receiver.models import Secret
 from receiver.settings import Server
-from receiver.web.dashboard.attempts import FROM_ONE, IN_ALL, WINDOW_S, Attempts
+from receiver.web.attempts import FROM_ONE, IN_ALL, MOST_KNOWN, WINDOW_S, Attempts
 from receiver.web.dashboard.origin import is_foreign, local_path
 from receiver.web.dashboard.session import LASTS, begun, is_ours, of_cookie
 from tests.web.dashboard.conftest import ADMIN, READ
@@ -102,6 +102,29 @@ def test_all_addresses_together_may_be_wrong_only_so_often():
 
     assert attempts.wait_s("another", 1) == WINDOW_S - 1
     assert attempts.wait_s("another", WINDOW_S) == 0
+
+
+def test_where_a_right_token_came_from_nobody_waits_because_of_others():
+    attempts = Attempts()
+    attempts.succeeded("mine")
+    for i in range(IN_ALL):
+        attempts.failed(str(i), 0)
+
+    assert attempts.wait_s("mine", 1) == 0
+    for _ in range(FROM_ONE):
+        attempts.failed("mine", 1)
+    assert attempts.wait_s("mine", 2) == WINDOW_S - 1
+
+
+def test_only_so_many_addresses_are_remembered_the_newest():
+    attempts = Attempts()
+    for i in range(MOST_KNOWN + 1):
+        attempts.succeeded(f"known {i}")
+    for i in range(IN_ALL):
+        attempts.failed(str(i), 0)
+
+    assert attempts.wait_s("known 0", 1) > 0
+    assert attempts.wait_s("known 1", 1) == 0
 
 
 def test_addresses_of_one_network_of_ipv6_are_one():

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from receiver.web.dashboard.attempts import FROM_ONE, WINDOW_S
+from receiver.web.attempts import FROM_ONE, WINDOW_S
 from tests.serving import config, serving
 from tests.web.dashboard.conftest import ADMIN, Person, Place, browser, running
 

@@ -1,4 +1,10 @@
-"""How often somebody may give a wrong token: few times from one address, and in all."""
+"""
+How often somebody may give a wrong token: few times from one address, and in all.
+
+Whoever has to wait is not even listened to: if a right token were let in meanwhile, one
+could go on guessing.  An address that gave a right one before does not wait because of
+what others do, so that nobody can shut out who is in already.
+"""
 
 from collections import deque
 
@@ -7,6 +13,7 @@ from receiver.web.clients import neighbourhood
 WINDOW_S = 60.0
 FROM_ONE = 5
 IN_ALL = 50
+MOST_KNOWN = 1_000
 
 
 class Attempts:
@@ -14,6 +21,7 @@ class Attempts:
 
     def __init__(self) -> None:
         self._failed: deque[tuple[float, str]] = deque()
+        self._known: dict[str, None] = {}
 
     def wait_s(self, address: str, now: float) -> float:
         """How long this address must wait before it may try again; 0: not at all."""
@@ -24,10 +32,18 @@ class Attempts:
         waits = [0.0]
         if len(own) >= FROM_ONE:
             waits.append(own[-FROM_ONE] + WINDOW_S - now)
-        if len(self._failed) >= IN_ALL:
+        if len(self._failed) >= IN_ALL and whose not in self._known:
             waits.append(self._failed[-IN_ALL][0] + WINDOW_S - now)
         return max(waits)
 
     def failed(self, address: str, now: float) -> None:
         """The token was wrong."""
         self._failed.append((now, neighbourhood(address)))
+
+    def succeeded(self, address: str) -> None:
+        """The token was right."""
+        whose = neighbourhood(address)
+        self._known.pop(whose, None)
+        self._known[whose] = None
+        if len(self._known) > MOST_KNOWN:
+            del self._known[next(iter(self._known))]
