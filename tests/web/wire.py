@@ -83,10 +83,13 @@ class Wire:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Wire]:
+async def connected(url: str, own: str = "") -> AsyncIterator[Wire]:
+    """A connection, from an address of our own if one is given."""
     parts = urlsplit(url)
     with socket.socket() as sock:
         sock.setblocking(False)
+        if own:
+            sock.bind((own, 0))
         loop = asyncio.get_running_loop()
         await loop.sock_connect(sock, (parts.hostname, parts.port))
         yield Wire(sock)

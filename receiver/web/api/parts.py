@@ -22,6 +22,7 @@ from receiver.routing import Router
 from receiver.settings import Settings
 from receiver.stores import Reader, Store, open_reader
 from receiver.web.attempts import Attempts
+from receiver.web.audience import Audience
 from receiver.web.trends import Trends
 
 
@@ -72,7 +73,7 @@ class Parts:
         self.started_at = clock.now()
         self.retention = retention
         self.reconciler = reconciler
-        self.streams = 0
+        self.audience = Audience()
         self.attempts = Attempts()
         self.added_up: AddedUp | None = None
         """The last time that somebody asked for it, since the start."""

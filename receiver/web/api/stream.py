@@ -17,6 +17,7 @@ from receiver.web.api.operation import Call, Operation
 from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import EVENT, NAME, YES_OR_NO
 from receiver.web.api.streaming import KEEP_ALIVE_S, POLL_S, EventStream
+from receiver.web.clients import address
 
 
 async def stream_events(call: Call) -> object:
@@ -28,7 +29,8 @@ async def stream_events(call: Call) -> object:
     if last is None:
         last = ids.public("evt", ids.floor(clock.now()))
     ids.number("evt", last)  # NotFound if it is none
-    return EventStream(call.parts, _messages(call, last))
+    client = address(call.parts.settings.server, call.request)
+    return EventStream(call.parts, call.who.name, client, _messages(call, last))
 
 
 async def _messages(call: Call, last: str) -> AsyncGenerator[str, None]:

@@ -12,13 +12,17 @@ from starlette.responses import Response
 from receiver import clock
 from receiver.web.api.parts import Parts
 from receiver.web.api.streaming import KEEP_ALIVE_S, POLL_S, EventStream
+from receiver.web.clients import address
 from receiver.web.dashboard.session import Session, of_cookie
 from receiver.web.dashboard.visit import Visit
 
 
 async def changes(visit: Visit) -> Response:
     """A message whenever something was committed, until the session ends."""
-    return EventStream(visit.parts, _messages(visit.parts, visit.session))
+    parts, session = visit.parts, visit.session
+    client = address(parts.settings.server, visit.request)
+    messages = _messages(parts, session)
+    return EventStream(parts, session.who.name, client, messages)
 
 
 async def _messages(parts: Parts, session: Session) -> AsyncGenerator[str, None]:
