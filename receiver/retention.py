@@ -3,7 +3,8 @@ How long things are kept: what is old goes, a little at a time, beside everythin
 
     every half minute: what the settings call old, if there is any
     while the store is larger than `max_bytes`: the oldest events, whatever their age
-    every ten minutes: what was old before, but had to wait for a destination
+    every ten minutes: what was old before, but had to wait for a destination, and old
+        notes of who changed something
     after much has gone: free pages are given back to the file system
 
 One step is fifty events in one transaction.  Where others write, too, no more is removed
@@ -11,6 +12,7 @@ than they write, and most of the time is theirs; where nobody does there is no p
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -41,6 +43,9 @@ What remains is used again by what comes."""
 GIVE_BACK_LEAST = 64 * 1024 * 1024
 PAGES = 64
 WARN_EVERY_S = 3600.0
+
+Forget = Callable[[datetime, int], Awaitable[int]]
+"""Forgets a few of what is older; returns how many it was."""
 
 
 def cutoffs(settings: StoreSettings, now: datetime) -> Cutoffs:
@@ -121,7 +126,8 @@ class Retention:
                 return found
         if wanted.events is not None:
             found = found.and_then(await self._forget_subjects(wanted.events))
-            await self._forget_joins(wanted.events)
+            await self._forget(self._store.prune_joins, wanted.events)
+            await self._forget(self._store.prune_replays, wanted.events)
         while to_bytes is not None:
             if (await self._store.extent()).used_bytes <= to_bytes:
                 return replace(found, done=True)
@@ -161,6 +167,8 @@ class Retention:
         if started - self._held_at >= HELD_EVERY_S:
             self._held_at = started
             found = found.and_then(await self._look_at_held())
+            audit_before = clock.now() - settings.keep_audit_for
+            await self._forget(self._store.prune_audit, audit_before)
         if settings.max_bytes is not None:
             shrunk = await self.prune(Cutoffs(), to_bytes=settings.max_bytes)
             found = found.and_then(shrunk)
@@ -205,12 +213,12 @@ class Retention:
                 await asyncio.sleep((clock.monotonic() - started) * REST)
         return found
 
-    async def _forget_joins(self, before: datetime) -> None:
-        """And joins that began as long ago, once they have ended."""
+    async def _forget(self, forget: Forget, before: datetime) -> None:
+        """And what else began, or ended, as long ago."""
         went = STEP
         while went == STEP:
             started = clock.monotonic()
-            went = await self._store.prune_joins(before, STEP)
+            went = await forget(before, STEP)
             await asyncio.sleep((clock.monotonic() - started) * REST)
 
     async def _look_at_held(self) -> Pruned:

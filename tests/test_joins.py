@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver import joins
+from receiver import clock, joins
 from receiver.alerts import Alerts
 from receiver.follower import Folded, Raise
 from receiver.joins import Joins
@@ -22,6 +22,7 @@ from receiver.providers.kie import KieSource
 from receiver.providers.senders import Senders
 from receiver.settings import Join, Route, Server, Settings, Source, StoreSettings
 from receiver.stores import EventFilter, Store, StoredEvent, open_store
+from receiver.stores.pruning import Cutoffs
 from tests.making import NOW, event, sample
 
 MINUTE = timedelta(minutes=1)
@@ -493,3 +494,26 @@ async def test_a_reload_is_for_what_comes(studio: Studio):
     await studio.follow()
 
     assert await studio.told_of() == [("join.completed", "film-1", ["a", "b", "c"])]
+
+
+@pytest.mark.parametrize("events_go", [False, True])
+async def test_a_join_that_ended_and_was_forgotten_is_not_told_of_again(
+    studio: Studio, events_go: bool
+):
+    await studio.sent("one")
+    await studio.sent("two")
+    await studio.follow()
+    first = await studio.ends()
+    assert await studio.store.prune_joins(NOW + timedelta(days=1), 10) == 1
+    if events_go:
+        old = Cutoffs(events=clock.now() + timedelta(days=1))
+        while not (await studio.store.prune(old, limit=10, now=NOW)).done:
+            pass
+
+    await studio.sent("one")  # the same again, with keys of their own
+    await studio.sent("three")
+    await studio.follow()
+
+    left = [one.event.id for one in await studio.ends()]
+    assert [one.event.key for one in first] == ["join:film:film-1"]
+    assert left == ([] if events_go else [first[0].event.id])

@@ -237,6 +237,23 @@ async def test_a_join_that_ended_goes_when_it_began_as_long_ago(store: Store):
     assert list(found) == [("film", "young")]
 
 
+async def test_replays_go_with_the_events_and_notes_of_changes_after_a_year(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retention, "HELD_EVERY_S", 0.0)
+    now = clock.now()
+    for days in (366, 91, 89):
+        await store.create_replay({"days": days}, now - days * DAY)
+        entry = await store.begin_audit("me", "x", {}, now - days * DAY)
+        await store.end_audit(entry, {"days": days})
+    await aged(store, 91)
+
+    await Retention(StoreSettings(), store, Metrics()).keep_to_settings()
+
+    assert [one.asked["days"] for one in await store.replays(limit=9)] == [89]
+    assert [one.details["days"] for one in await store.audit(limit=9)] == [89, 91]
+
+
 async def test_new_settings_are_used_at_once(store: Store):
     [one] = await aged(store, 10)
     found = Retention(StoreSettings(), store, Metrics())

@@ -107,6 +107,12 @@ class StoreSettings:
         least=timedelta(hours=1),
         most=A_CENTURY,
     )
+    keep_audit_for: timedelta = option(
+        timedelta(days=365),
+        help="then the note of who changed something by hand goes",
+        least=timedelta(hours=1),
+        most=A_CENTURY,
+    )
     max_bytes: ByteSize | None = option(
         None,
         help='the oldest events go while the store is larger: "10GB", "500MB"',

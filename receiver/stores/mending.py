@@ -112,6 +112,17 @@ class MendingStore(Protocol):
         """Keep what came of it; None: nothing did, and the entry goes."""
         ...
 
+    async def prune_replays(self, before: datetime, limit: int) -> int:
+        """
+        Forget replays that ended before this, among so many of the oldest; returns how
+        many it was.  What they made is not touched, and stays in the ledger.
+        """
+        ...
+
+    async def prune_audit(self, before: datetime, limit: int) -> int:
+        """Forget entries from before this, among so many of the oldest; how many."""
+        ...
+
     async def pause(self, destination: str, reason: str, now: datetime) -> bool:
         """Give a destination nothing more; False if it was paused already."""
         ...

@@ -16,6 +16,7 @@ from tests.stores.making import (
     assert_adds_up,
     claim,
     deliveries,
+    difference,
     ids,
     one_claim,
     record,
@@ -246,6 +247,41 @@ async def test_replaying_an_unknown_event_is_not_found_and_adds_nothing(
     assert len(await deliveries(reader)) == 1
     assert await store.add_replayed(replay, [], as_new=False, now=NOW) == 0
     await assert_adds_up(store, reader)
+
+
+async def test_old_replays_that_have_ended_are_forgotten_and_stay_in_the_ledger(
+    harness: Harness, store: Store, reader: Reader
+):
+    event_id = await accepted(store, "crm")
+    running = await store.create_replay({}, NOW, running=True)
+    old = [await store.create_replay({"n": n}, NOW) for n in range(3)]
+    for replay in old:
+        wanted = [(event_id, "crm", NOW), (event_id, "ops", NOW)]
+        await store.add_replayed(replay, wanted, as_new=False, now=NOW)
+    young = await store.create_replay({}, NOW + seconds(60))
+
+    pruned = [await store.prune_replays(NOW + seconds(1), n) for n in (2, 10, 10)]
+
+    assert pruned == [1, 2, 0]
+    assert [one.id for one in await reader.replays(limit=10)] == [young, running]
+    assert len(await deliveries(reader)) == 7
+    await assert_adds_up(store, reader)
+    harness.lose("replayed delivery")
+    assert await difference(reader) == 6
+
+
+async def test_old_entries_of_the_audit_are_forgotten_a_few_at_a_time(
+    store: Store, reader: Reader
+):
+    entries = [
+        await store.begin_audit("me", "x", {}, NOW + seconds(n)) for n in range(5)
+    ]
+
+    pruned = [await store.prune_audit(NOW + seconds(3), 2) for _ in range(3)]
+
+    assert pruned == [2, 1, 0]
+    found = [one.id for one in await reader.audit(limit=10)]
+    assert found == [entries[4], entries[3]]
 
 
 # -- moving

@@ -1,4 +1,4 @@
-"""Who changed what by hand, and when: the newest entries are kept."""
+"""Who changed what by hand, and when: the newest entries are kept, for a while."""
 
 import json
 import sqlite3
@@ -35,6 +35,17 @@ def end(
             sql = "UPDATE audit SET details = ? WHERE id = ?"
             connection.execute(sql, (details, entry))
     return [None] * len(items)
+
+
+def prune(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int]]
+) -> Sequence[int]:
+    """Items are (how many to look at, noted before); how many went."""
+    sql = (
+        "DELETE FROM audit WHERE id IN (SELECT id FROM"
+        " (SELECT id, at FROM audit ORDER BY id LIMIT ?) WHERE at < ?)"
+    )
+    return [connection.execute(sql, item).rowcount for item in items]
 
 
 async def entries(

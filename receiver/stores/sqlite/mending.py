@@ -91,6 +91,14 @@ class Mending(SqliteWriter):
         text = None if details is None else to_json(details)
         await self._write(audit.end, (entry, text))
 
+    async def prune_replays(self, before: datetime, limit: int) -> int:
+        pruned: int = await self._write(replays.prune, (limit, to_ms(before)))
+        return pruned
+
+    async def prune_audit(self, before: datetime, limit: int) -> int:
+        pruned: int = await self._write(audit.prune, (limit, to_ms(before)))
+        return pruned
+
     async def add_replayed(
         self,
         replay_id: str,

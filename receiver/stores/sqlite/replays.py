@@ -35,6 +35,13 @@ _INSERT_REPLAYED = (
     f" NULL, ?5, {lines.ITS_TURN.format(destination=3, line=5)})"
 )
 
+_CARRY_OVER = (
+    "INSERT INTO replayed SELECT 0, source_id, destination_id, deliveries FROM replayed"
+    " WHERE replay_id = ?"
+    " ON CONFLICT DO UPDATE SET deliveries = deliveries + excluded.deliveries"
+)
+"""The ledger counts what was decided by replays that are gone as that of replay 0."""
+
 
 class Replayed(NamedTuple):
     """A new delivery of a stored event."""
@@ -153,6 +160,24 @@ def cancel(
     """Items are (now, replay); whether it was running."""
     sql = "UPDATE replays SET state = 2, ended_at = ? WHERE id = ? AND state = 0"
     return [connection.execute(sql, item).rowcount > 0 for item in items]
+
+
+def prune(
+    connection: sqlite3.Connection, items: Sequence[tuple[int, int]]
+) -> Sequence[int]:
+    """Items are (how many to look at, ended before); how many went."""
+    results: list[int] = []
+    for item in items:
+        old = connection.execute(
+            "SELECT id FROM (SELECT id, state, ended_at FROM replays ORDER BY id LIMIT ?)"
+            " WHERE ended_at < ? AND state <> 0",
+            item,
+        ).fetchall()
+        connection.executemany(_CARRY_OVER, old)
+        connection.executemany("DELETE FROM replayed WHERE replay_id = ?", old)
+        connection.executemany("DELETE FROM replays WHERE id = ?", old)
+        results.append(len(old))
+    return results
 
 
 async def replays(
