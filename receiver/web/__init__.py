@@ -66,7 +66,7 @@ def begin(parts: Parts) -> None:
 
 def _everything(health: Health, parts: Parts) -> list[Route]:
     def identify(request: Request) -> Who:
-        return by_token(parts.settings.server, parts.attempts, request)
+        return by_token(parts.settings.server, parts.calls, request)
 
     return [*health.routes(), *routes(parts, identify), *pages(parts)]
 

@@ -17,9 +17,14 @@ MOST_KNOWN = 1_000
 
 
 class Attempts:
-    """Failed attempts of the last minute.  `now` is any clock that never jumps."""
+    """
+    Failed attempts of the last minute, of which an address may have `from_one` and all
+    together `in_all`.  `now` is any clock that never jumps.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, from_one: int = FROM_ONE, in_all: int = IN_ALL) -> None:
+        self._from_one = from_one
+        self._in_all = in_all
         self._failed: deque[tuple[float, str]] = deque()
         self._known: dict[str, None] = {}
 
@@ -30,10 +35,10 @@ class Attempts:
         whose = neighbourhood(address)
         own = [at for at, other in self._failed if other == whose]
         waits = [0.0]
-        if len(own) >= FROM_ONE:
-            waits.append(own[-FROM_ONE] + WINDOW_S - now)
-        if len(self._failed) >= IN_ALL and whose not in self._known:
-            waits.append(self._failed[-IN_ALL][0] + WINDOW_S - now)
+        if len(own) >= self._from_one:
+            waits.append(own[-self._from_one] + WINDOW_S - now)
+        if len(self._failed) >= self._in_all and whose not in self._known:
+            waits.append(self._failed[-self._in_all][0] + WINDOW_S - now)
         return max(waits)
 
     def failed(self, address: str, now: float) -> None:

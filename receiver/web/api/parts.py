@@ -74,7 +74,10 @@ class Parts:
         self.retention = retention
         self.reconciler = reconciler
         self.audience = Audience()
-        self.attempts = Attempts()
+        self.sign_ins = Attempts()
+        self.calls = Attempts(from_one=100, in_all=1_000)
+        """Wrong tokens: what calls the API with an old one goes on and on, and must not
+        shut out who has a right one; people who type try a few."""
         self.added_up: AddedUp | None = None
         """The last time that somebody asked for it, since the start."""
 

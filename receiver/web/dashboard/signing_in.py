@@ -30,7 +30,7 @@ def routes(parts: Parts) -> list[Route]:
 class _Doors:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._attempts = parts.attempts
+        self._attempts = parts.sign_ins
 
     async def form(self, request: Request) -> Response:
         wanted = local_path(request.query_params.get("next", "/"))
