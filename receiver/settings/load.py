@@ -175,7 +175,8 @@ def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settin
     sources = _sources(document.get("sources", {}), problems, known)
     destinations = _destinations(document.get("destinations", {}), problems, known)
     routes = _routes(document, problems)
-    joins = checked_joins(document.get("joins", {}), sources, problems)
+    named = [name for name, _ in _named(document.get("sources", {}))]
+    joins = checked_joins(document.get("joins", {}), named, problems)
     return Settings(
         problems.file,
         server or Server(),

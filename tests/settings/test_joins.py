@@ -98,3 +98,14 @@ def test_joins_are_tables(tmp_path: Path):
         load(file, {}, KNOWN)
 
     assert [problem.key for problem in refused.value.problems] == ["joins"]
+
+
+def test_a_source_with_a_problem_of_its_own_is_there_for_a_join(tmp_path: Path):
+    file = tmp_path / "receiver.toml"
+    join = "\n".join(f"{name} = {value}" for name, value in GOOD.items())
+    file.write_text(f'{SOURCE}stall_after = "soon"\n[joins.film]\n{join}\n')
+
+    with pytest.raises(SettingsError) as refused:
+        load(file, {}, KNOWN)
+
+    assert [one.key for one in refused.value.problems] == ["sources.kie.stall_after"]
