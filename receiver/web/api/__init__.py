@@ -32,7 +32,7 @@ from receiver.web.api.access import CONTROL, Who
 from receiver.web.api.openapi import PREFIX, document
 from receiver.web.api.operation import Operation
 from receiver.web.api.parts import Parts
-from receiver.web.api.problems import Problem, render
+from receiver.web.api.problems import Problem, not_allowed, render
 
 OPERATIONS: tuple[Operation, ...] = (
     *overview.OPERATIONS,
@@ -88,7 +88,7 @@ class _Resource:
         endpoint = self._endpoints.get(request.method)
         if endpoint is None:
             allowed = {"allow": ", ".join(self._endpoints)}
-            raise Problem(405, "method_not_allowed", "Method Not Allowed", allowed)
+            raise Problem(405, "method_not_allowed", not_allowed(request), allowed)
         await (await endpoint(request))(scope, receive, send)
 
 

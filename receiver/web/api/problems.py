@@ -43,15 +43,12 @@ def problem(
     return JSONResponse(body, status, headers=headers, media_type=MEDIA_TYPE)
 
 
-async def render(_: Request, error: Exception) -> Response:
+async def render(request: Request, error: Exception) -> Response:
     """What went wrong, as far as it concerns whoever asked."""
     if isinstance(error, Problem):
         return problem(error.status, error.code, error.message, error.headers)
     if isinstance(error, HTTPException):  # Starlette's own
-        code = {404: "not_found", 405: "method_not_allowed"}.get(
-            error.status_code, "error"
-        )
-        return problem(error.status_code, code, error.detail, error.headers)
+        return _of_routing(request, error)
     if isinstance(error, NotFound):
         return problem(404, "not_found", str(error))
     if isinstance(error, Conflict | Rejected):
@@ -59,3 +56,19 @@ async def render(_: Request, error: Exception) -> Response:
     if isinstance(error, StoreError):
         return problem(503, "not_stored", str(error), {"retry-after": "2"})
     return problem(500, "error", "something went wrong; the log says what")
+
+
+def _of_routing(request: Request, error: HTTPException) -> Response:
+    """Of a path there is not, or a method it has not."""
+    status, headers = error.status_code, error.headers
+    if status == HTTPStatus.NOT_FOUND:
+        message = "there is nothing at this path; /api/openapi.json has all there are"
+        return problem(status, "not_found", message, headers)
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return problem(status, "method_not_allowed", not_allowed(request), headers)
+    return problem(status, "error", error.detail, headers)
+
+
+def not_allowed(request: Request) -> str:
+    """That a path has no such method, for people."""
+    return f"there is no {request.method} at this path; see the header `allow`"

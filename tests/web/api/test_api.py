@@ -256,6 +256,15 @@ async def test_what_is_not_there_is_a_problem_in_one_shape(shared: Place, path: 
     assert answer.json().keys() == {"type", "title", "status", "code", "detail"}
 
 
+async def test_who_misses_a_path_or_its_method_is_told_where_to_look(shared: Place):
+    nowhere = await shared.get("/evnets", code=404)
+    never = await shared.client.delete("/events")
+
+    assert "/api/openapi.json" in nowhere["detail"]
+    assert never.status_code == 405
+    assert "no DELETE" in never.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("query", "said"),
     [
