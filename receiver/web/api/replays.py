@@ -126,7 +126,7 @@ _ASKED = either(
     "where",
     of=asked(
         events=ids(EVENT),
-        where=asked(**WHERE),
+        where={**asked(**WHERE), "minProperties": 1},  # all there is: say since when
         to={"type": "array", "items": NAME, "maxItems": 100},
         as_new=YES_OR_NO,
         per_second=_RATE,

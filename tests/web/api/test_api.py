@@ -407,7 +407,7 @@ async def test_a_replay_goes_on_after_a_kill_and_makes_each_delivery_once(
         routes='[[routes]]\nsource = "sora2"\nwhen = "false"\nto = ["app"]',
         server=f'admin_token = "{ADMIN}"',
     )
-    asked = {"where": {}, "to": ["app"]}
+    asked = {"where": {"since": "1h"}, "to": ["app"]}
     async with (
         serving(tmp_path, toml) as running,
         client(running.url, ADMIN) as admin,
@@ -444,9 +444,20 @@ async def test_a_replay_is_either_by_name_or_by_filter(shared: Place):
     assert unknown["code"] == "not_found"
 
 
+async def test_nobody_replays_everything_by_leaving_something_out(shared: Place):
+    before = (await shared.get("/replays"))["items"]
+    refused = [
+        await shared.post(path, {"where": {}}, code=400)
+        for path in ("/replays", "/replays/try")
+    ]
+
+    assert {one["code"] for one in refused} == {"invalid_body"}
+    assert (await shared.get("/replays"))["items"] == before
+
+
 @pytest.mark.parametrize("rate", ["0", "-1", "1e-300", "1e-9", "1e999", "NaN"])
 async def test_a_replay_has_a_rate_that_comes_to_an_end(shared: Place, rate: str):
-    body = f'{{"where": {{}}, "per_second": {rate}}}'
+    body = f'{{"where": {{"since": "1h"}}, "per_second": {rate}}}'
     refused = await shared.client.post("/replays", content=body)
     listed = await shared.get("/replays")
 
