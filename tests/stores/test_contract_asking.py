@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from receiver.models import State
 from receiver.subjects import Credits, Subject, SubjectChange, SubjectFilter
 from tests.stores.making import NOW, accepted, seconds
+from tests.stores.subjects import MEMORY
 
 LATER = NOW + timedelta(hours=1)
 
@@ -43,7 +44,7 @@ async def ended(store, subject: str) -> None:
         credits=Credits(),
         facts={},
     )
-    await store.advance("tests", None, [SubjectChange(change, "{}", None, ())])
+    await store.advance("tests", None, [SubjectChange(change, MEMORY, None, ())])
 
 
 async def test_what_is_silent_is_to_be_asked_for_the_longest_silence_first(store):
@@ -117,3 +118,13 @@ async def test_of_an_unknown_subject_nothing_is_noted(store):
     await noted(store, "unheard of", next_at=NOW)
 
     assert await to_ask(store) == []
+
+
+async def test_of_what_has_ended_no_next_question_is_told(store, reader):
+    await registered(store, "a")
+    await noted(store, "a", next_at=NOW + seconds(30))
+
+    await ended(store, "a")
+
+    [found] = await reader.subjects(SubjectFilter(subject="a"), limit=1)
+    assert (found.final, found.asked, found.next_ask_at) == (True, 1, None)

@@ -352,7 +352,7 @@ def _subject(row: Row, names: Mapping[int, str]) -> Subject:
         stalled_at=moment(row[17]),
         registered_at=moment(row[18]),
         asked=row[19],
-        next_ask_at=moment(row[20]),
+        next_ask_at=None if row[6] else moment(row[20]),  # what ended is not asked for
         ask_note=row[21],
     )
 
