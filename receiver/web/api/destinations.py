@@ -3,6 +3,7 @@
 from receiver import clock
 from receiver.errors import Conflict
 from receiver.ledger import Standing, standings
+from receiver.settings import DestinationSettings
 from receiver.trial import tested
 from receiver.web.api.changing import Done, change
 from receiver.web.api.operation import Call, Operation
@@ -58,6 +59,19 @@ def _shown(parts: Parts, standing: Standing) -> object:
         "state": standing.state,
         "why": standing.why,
         "queue": standing.queue,
+        "pace": _pace(declared) if declared else None,
+    }
+
+
+def _pace(declared: DestinationSettings) -> object:
+    """How much it is given at most, and how long that is tried."""
+    return {
+        "concurrency": declared.concurrency,
+        "max_rate": declared.max_rate and str(declared.max_rate),
+        "ordering": declared.ordering,
+        "timeout_s": declared.timeout.total_seconds(),
+        "max_attempts": declared.retry.max_attempts,
+        "max_age_s": declared.retry.max_age.total_seconds(),
     }
 
 

@@ -260,6 +260,15 @@ NOUNS: dict[str, Schema] = {
         state=TEXT,
         why=maybe(TEXT),
         queue=ref("Queue"),
+        pace=maybe(ref("Pace")),
+    ),
+    "Pace": record(
+        concurrency=COUNT,
+        max_rate=maybe(TEXT),
+        ordering=one_of(("none", "subject")),
+        timeout_s=NUMBER,
+        max_attempts=COUNT,
+        max_age_s=NUMBER,
     ),
     "Source": record(
         name=TEXT, provider=TEXT, path=TEXT, signs=many(TEXT), heard_at=maybe(TIME)

@@ -353,6 +353,20 @@ async def test_a_destination_is_tested(place: Place):
     assert await place.target.wait_for(1)
 
 
+async def test_a_destination_says_its_pace(shared: Place):
+    found = await shared.get("/destinations/app")
+
+    assert found["pace"].keys() == {
+        "concurrency",
+        "max_rate",
+        "ordering",
+        "timeout_s",
+        "max_attempts",
+        "max_age_s",
+    }
+    assert (found["pace"]["concurrency"], found["pace"]["max_rate"]) == (8, None)
+
+
 async def test_a_rejection_is_shown_and_verified_again(place: Place):
     sent = sample("batch.completed", "bat_refused")
     async with httpx.AsyncClient() as http:

@@ -3,12 +3,22 @@
 import asyncio
 import json
 import re
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.making import sample
-from tests.web.dashboard.conftest import ADMIN, Place, refuse
+from tests.serving import config, serving
+from tests.web.dashboard.conftest import (
+    ADMIN,
+    ROUTES,
+    TOKENS,
+    Person,
+    Place,
+    browser,
+    refuse,
+)
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
 
@@ -194,6 +204,26 @@ async def test_a_destination_is_paused_resumed_and_tried_out(place: Place):
     assert "given deliveries again" in resumed.text
     assert "nothing has changed" in again.text
     assert "destination.tested" in await place.admin.see("/ui/audit")
+
+
+async def test_a_destination_says_how_fast_it_is_given_what_waits(tmp_path: Path):
+    paced = """
+        type = "http"
+        url = "http://127.0.0.1:9/"
+        concurrency = 3
+        max_rate = "90/m"
+        ordering = "subject"
+    """
+    toml = config(destinations={"app": paced}, server=TOKENS, routes=ROUTES)
+
+    async with serving(tmp_path, toml) as started, browser(started.url) as http:
+        person = Person(http)
+        await person.sign_in(ADMIN)
+        page = await person.see("/ui/destinations/app")
+
+    assert "3 attempts at a time, begun at 90/m at most, each subject in order" in page
+    assert "15 s for an attempt, 12 attempts in 7 days at most" in page
+    assert "after 5 failures in a row it is asked seldom" in page
 
 
 async def test_an_event_is_replayed_where_one_wants_it(place: Place):
