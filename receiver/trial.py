@@ -1,5 +1,7 @@
 """Trying a destination out: what it would be sent, and sending it something made up."""
 
+from collections.abc import Sequence
+
 from receiver import clock
 from receiver.delivery import ReadEvent, attempt
 from receiver.destinations import Parcel, Preview, Previews, make
@@ -29,12 +31,39 @@ async def previewed(declared: DestinationSettings, event: Event) -> Preview:
     Raises:
         NotFound: destinations of this type cannot show what they send.
     """
+    return await _previewed(declared, parcel(declared.name, event))
+
+
+async def sent(
+    declared: DestinationSettings,
+    event: Event,
+    delivery: Delivery,
+    attempts: Sequence[Attempt],
+) -> Preview:
+    """
+    What the last attempt at a delivery sent, or the first one will.
+
+    What was sent is not kept: it is made once more, with the numbers and times of that
+    attempt, by the configuration there is now.
+
+    Raises:
+        NotFound: destinations of this type cannot show what they send.
+    """
+    if attempts:
+        last = attempts[-1]
+        tried = Parcel(event, delivery, last.number, last.trigger, last.started_at)
+    else:
+        tried = Parcel(event, delivery, 1, delivery.trigger, clock.now())
+    return await _previewed(declared, tried)
+
+
+async def _previewed(declared: DestinationSettings, tried: Parcel) -> Preview:
     destination = make(declared)
     try:
         if not isinstance(destination, Previews):
             name, kind = declared.name, declared.type
             raise NotFound(f"{name}: a destination of type {kind} has no preview")
-        return await destination.preview(parcel(declared.name, event))
+        return await destination.preview(tried)
     finally:
         await destination.close()
 

@@ -27,6 +27,7 @@ from receiver.cli.common import (
 from receiver.cli.confirming import in_words
 from receiver.cli.output import (
     as_json,
+    clean,
     emit_json,
     facts,
     listed,
@@ -34,9 +35,14 @@ from receiver.cli.output import (
     readable,
     table,
 )
+from receiver.destinations import Preview
+from receiver.errors import Conflict, NotFound
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
-from receiver.stores import DeliveryFilter, Reader
+from receiver.stores import DeliveryFilter, Reader, StoredEvent
+
+MOST_SENT = 2_000
+"""Characters of what was sent that people are shown."""
 
 OPEN = (Status.PENDING, Status.DEAD)
 """What can still be changed."""
@@ -135,19 +141,25 @@ async def list_(
 @waits
 async def show(config: Path | None, delivery_id: str, json_: bool) -> None:
     """
-    One delivery, with every attempt and what was answered.
+    One delivery, with every attempt, what was sent and what was answered.
+
+    What was sent is made once more by today's configuration; it is not kept.
 
     \b
     Examples:
       receiver deliveries show dlv_0123456789abcdef
     """
-    async with looking(settings_of(config)) as reader:
+    settings = settings_of(config)
+    async with looking(settings) as reader:
         delivery = await reader.delivery(delivery_id)
         attempts = await reader.attempts(delivery_id)
         confirmation = await reader.confirmation(delivery.event_id)
+        stored = await reader.event(delivery.event_id)
+    went = await _sent(settings, stored, delivery, attempts)
     if json_:
         found = {"delivery": delivery, "attempts": attempts}
-        emit_json({**found, "confirmation": confirmation})
+        sent = None if isinstance(went, str) else went
+        emit_json({**found, "confirmation": confirmation, "sent": sent})
         return
     facts(
         [
@@ -168,10 +180,44 @@ async def show(config: Path | None, delivery_id: str, json_: bool) -> None:
         ("#", "STARTED", "TRIGGER", "RESULT", "CODE", "MS", "DETAIL"),
         [_attempt_row(attempt) for attempt in attempts],
     )
+    click.secho("\nsent last" if attempts else "\nto be sent", bold=True)
+    _show_sent(went)
     last = attempts[-1].outcome.response if attempts else ""
     if last:
         click.secho("\nanswered last", bold=True)
         click.echo(readable(last))
+
+
+async def _sent(
+    settings: Settings,
+    stored: StoredEvent,
+    delivery: Delivery,
+    attempts: Sequence[Attempt],
+) -> Preview | str:
+    """What goes there, or why that cannot be shown."""
+    from receiver.providers.senders import Senders
+    from receiver.trial import sent
+
+    declared = settings.destinations.get(delivery.destination)
+    if declared is None:
+        return f"{delivery.destination} is not configured any more"
+    try:
+        event = await Senders(settings.sources.values()).read(stored.whole())
+        return await sent(declared, event, delivery, attempts)
+    except (Conflict, NotFound) as error:
+        return str(error)
+
+
+def _show_sent(went: Preview | str) -> None:
+    from receiver.cli.preview import show as show_preview
+
+    if isinstance(went, str):
+        click.echo(clean(went))
+        return
+    text = went.text
+    if len(text) > MOST_SENT:
+        text = f"{text[:MOST_SENT]}\n... --json has all {len(text):,} characters"
+    show_preview(replace(went, text=text, html=""))
 
 
 def _attempt_row(attempt: Attempt) -> tuple[object, ...]:

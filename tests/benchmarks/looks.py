@@ -162,6 +162,7 @@ ASKED: Mapping[str, Sequence[str]] = {
     "/api/v1/batches/credits": (*_CREDITS, "by=day", "by=source"),
     "/api/v1/deliveries": (*_DELIVERIES, "limit=500"),
     "/api/v1/deliveries/{id}": ("",),
+    "/api/v1/deliveries/{id}/sent": ("",),
     "/api/v1/joins": (*_JOINS, "limit=500"),
     "/api/v1/joins/{id}": ("",),
     "/api/v1/replays": ("", "limit=500", "after={replay}"),

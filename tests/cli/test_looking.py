@@ -99,6 +99,23 @@ async def test_events_are_listed_newest_first_and_filtered(place):
     assert f"more: --after {second}" in err
 
 
+async def test_both_sides_of_a_delivery_are_shown(place):
+    place.target.respond = refusing(500)
+    event_id = await place.accepted(subject="bat_both")
+    [arrived] = await place.target.wait_for(1)
+    line = await place.server.line("delivery.attempted", event_id=event_id)
+
+    out, _ = await place.run("deliveries", "show", line["id"])
+    shown = await place.json("deliveries", "show", line["id"])
+
+    assert "sent last" in out
+    assert "answered last" in out
+    assert '"batch_id":"bat_both"' in out
+    headers = shown["sent"]["payload"]["headers"]
+    assert headers["webhook-timestamp"] == arrived.headers["webhook-timestamp"]
+    assert shown["sent"]["payload"]["body"] == arrived.body.decode()
+
+
 async def test_the_body_can_be_had_byte_for_byte(place):
     body = event("bat_1", note="\u00e9  \u2028")
     answer = await post(place.server.url, body)

@@ -1,15 +1,20 @@
 """Deliveries: found, shown with their attempts, tried again, given up, moved."""
 
 from receiver import clock
+from receiver.destinations import Preview
 from receiver.models import Status
+from receiver.plain import plain
 from receiver.stores import DeliveryFilter
+from receiver.trial import sent
 from receiver.web.api.changing import Done, change
 from receiver.web.api.events import LONGEST_S
 from receiver.web.api.operation import Call, Operation
+from receiver.web.api.parts import Parts
 from receiver.web.api.schemas import (
     COUNT,
     DELIVERY,
     EVENT,
+    JSON,
     LIMIT,
     NAME,
     REPLAY,
@@ -47,6 +52,27 @@ async def show_delivery(call: Call) -> object:
     delivery = await reader.delivery(delivery_id)
     attempts = await reader.attempts(delivery_id)
     return {"delivery": delivery, "attempts": attempts}
+
+
+async def show_sent(call: Call) -> object:
+    return plain(await sent_to(call.parts, call.path["id"]))
+
+
+async def sent_to(parts: Parts, delivery_id: str) -> Preview:
+    """
+    What the last attempt at a delivery sent, or the first one will.
+
+    Raises:
+        NotFound: there is no such delivery, its destination is not configured any more,
+            or cannot show what it sends.
+        Conflict: the event's body is gone.
+    """
+    delivery = await parts.reader.delivery(delivery_id)
+    name = parts.destination(delivery.destination)
+    stored = await parts.reader.event(delivery.event_id)
+    event = await parts.senders.read(stored.whole())
+    attempts = await parts.reader.attempts(delivery_id)
+    return await sent(parts.settings.destinations[name], event, delivery, attempts)
 
 
 @change("deliveries.retried")
@@ -109,6 +135,14 @@ OPERATIONS = (
         "One delivery with every attempt, and what was answered.",
         record(delivery=ref("Delivery"), attempts=many(ref("Attempt"))),
         refusals=(404,),
+    ),
+    Operation(
+        "GET",
+        "/deliveries/{id}/sent",
+        show_sent,
+        "What its last attempt sent, or its first one will, by today's configuration.",
+        JSON,
+        refusals=(404, 409),
     ),
     Operation(
         "POST",

@@ -7,11 +7,17 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
+from receiver.destinations import Preview
+from receiver.errors import Conflict, NotFound
 from receiver.models import Delivery, Status, Trigger
 from receiver.moments import moment
 from receiver.stores import DeliveryFilter, Page
 from receiver.stores.confirming import Confirmation
-from receiver.web.api.deliveries import cancel_deliveries, retry_deliveries
+from receiver.web.api.deliveries import (
+    cancel_deliveries,
+    retry_deliveries,
+    sent_to,
+)
 from receiver.web.api.events import LONGEST_S
 from receiver.web.api.operation import Handle
 from receiver.web.api.parts import Parts
@@ -102,7 +108,16 @@ async def show(visit: Visit) -> Response:
         changeable=delivery.status in CHANGEABLE,
         confirmation=confirmation,
         held=is_held(delivery, confirmation),
+        sent=await _sent(visit, delivery_id),
     )
+
+
+async def _sent(visit: Visit, delivery_id: str) -> Preview | str:
+    """What goes there, or why that cannot be shown."""
+    try:
+        return await sent_to(visit.parts, delivery_id)
+    except (Conflict, NotFound) as error:
+        return str(error)
 
 
 async def change_one(visit: Visit) -> Response:

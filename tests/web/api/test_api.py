@@ -235,6 +235,32 @@ async def test_a_delivery_is_shown_with_its_attempts(place: Place):
     assert [d["id"] for d in listed["items"]] == [delivery_id]
 
 
+async def test_what_an_attempt_sent_is_shown_as_it_arrived(place: Place):
+    async def busy(_: Seen) -> web.Response:
+        return web.Response(status=503)
+
+    place.target.respond = busy
+    event_id = await place.accepted()
+    delivery_id = await place.delivered(event_id, "pending")
+    [arrived] = await place.target.wait_for(1)
+    shown = (await place.get(f"/deliveries/{delivery_id}/sent"))["payload"]
+
+    assert (shown["method"], shown["body"]) == ("POST", arrived.body.decode())
+    assert shown["headers"]["webhook-id"] == event_id
+    assert shown["headers"].items() <= arrived.headers.items()
+
+
+async def test_what_cannot_be_made_once_more_is_said(place: Place):
+    delivery_id = await place.delivered(await place.accepted())
+    await place.post("/prune", {"bodies": "0s"})
+
+    gone = await place.get(f"/deliveries/{delivery_id}/sent", code=409)
+    never = await place.get(f"/deliveries/dlv_{NOTHING}/sent", code=404)
+
+    assert "body" in gone["detail"]
+    assert never["code"] == "not_found"
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -77,9 +77,16 @@ async def test_whatever_is_in_a_body_or_a_header_is_only_text(shared: Place):
     event_id = await sent(
         shared, json.dumps(body).encode(), **{"x-evil": EVIL, "user-agent": EVIL}
     )
-    await shared.attempted(event_id)
+    delivery_id = await shared.attempted(event_id)
 
-    paths = ["/", f"/ui/events/{event_id}", "/ui/events", "/ui/deliveries", "/ui/audit"]
+    paths = [f"/ui/deliveries/{delivery_id}"]
+    paths += [
+        "/",
+        f"/ui/events/{event_id}",
+        "/ui/events",
+        "/ui/deliveries",
+        "/ui/audit",
+    ]
     paths += ["/ui/batches", "/ui/batches/credits", "/ui/rejections", "/ui/replays"]
     for path in paths:
         harmless(await shared.admin.see(path))

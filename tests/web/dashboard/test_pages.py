@@ -359,10 +359,23 @@ async def test_pages_answer_while_nobody_can_be_delivered_to(place: Place):
     assert "app" in await place.admin.see("/")
 
 
+async def test_both_sides_of_a_delivery_are_on_its_page(place: Place):
+    place.target.respond = refuse
+    event_id = await place.accepted(subject="bat_both")
+    delivery_id = await place.attempted(event_id, "dead")
+    [arrived] = await place.target.wait_for(1)
+
+    text = await place.admin.see(f"/ui/deliveries/{delivery_id}")
+
+    for name in ("webhook-id", "webhook-timestamp", "receiver-attempt"):
+        assert f'<th scope="row">{name}</th><td>{arrived.headers[name]}</td>' in text
+    assert "bat_both-001.mp4" in text
+
+
 async def test_an_event_whose_body_has_gone_still_has_a_page(place: Place):
     place.target.respond = refuse
     event_id = await place.accepted(subject="bat_old")
-    await place.attempted(event_id, "dead")
+    delivery_id = await place.attempted(event_id, "dead")
     whole = await place.admin.see(f"/ui/events/{event_id}")
     answer = await place.admin.http.post(
         "/api/v1/prune",
@@ -371,6 +384,7 @@ async def test_an_event_whose_body_has_gone_still_has_a_page(place: Place):
     )
 
     text = await place.admin.see(f"/ui/events/{event_id}")
+    await place.admin.see(f"/ui/deliveries/{delivery_id}")
 
     assert answer.json()["bodies"] == 1
     assert "Replay this event" in whole
