@@ -169,6 +169,8 @@ def _build(document: dict[str, Any], problems: Problems, known: Known) -> Settin
     server = build(Server, document.get("server", {}), "server", problems)
     if server is not None:
         _check_networks(server.trusted_proxies, "server.trusted_proxies", problems)
+        for field, message, hint in server.problems():
+            problems.add(f"server.{field}", message, hint)
     store = build(StoreSettings, document.get("store", {}), "store", problems)
     for field, message, hint in store.problems() if store is not None else ():
         problems.add(f"store.{field}", message, hint)

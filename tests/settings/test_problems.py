@@ -179,6 +179,18 @@ WRONG = [
         "routes[1].source", 'no source "z"', "known: s",
     ),
     (
+        '[server]\nadmin_token = "sesame"',
+        "server.admin_token", "can be guessed", "openssl rand",
+    ),
+    (
+        '[server]\nread_tokens = ["one that nobody guesses", "sesame"]',
+        "server.read_tokens[1]", "can be guessed", "openssl rand",
+    ),
+    (
+        '[server]\nadmin_token = " a space before a token"',
+        "server.admin_token", "is not printable ASCII", "openssl rand",
+    ),
+    (
         '[[routes]]\nsource = "s"\nto = ["d", "dd"]',
         "routes[1].to[1]", 'no destination "dd"', '"d"',
     ),
