@@ -1,10 +1,13 @@
 """Events: found, and one of them with all there is to know about it."""
 
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.responses import Response
 from starlette.routing import Route
 
+from receiver.errors import NotFound
 from receiver.models import Event, State
 from receiver.offload import beside
 from receiver.shown import shown_event
@@ -27,6 +30,8 @@ from receiver.web.dashboard.visit import Visit
 A_PAGE = 50
 SHOWN_BYTES = 200_000
 """Of a body; the rest is downloaded."""
+
+_ID = re.compile("(?:evt|dlv|rpl|rej|sub)_[0-9a-f]{16}")
 
 WITH_ATTEMPTS = 20
 """Deliveries whose attempts stand on the event's own page."""
@@ -55,6 +60,8 @@ def chosen(asked: dict[str, str]) -> EventFilter:
 
 async def show_all(visit: Visit) -> Response:
     asked, problem = visit.asked(*WHERE), ""
+    if (named := await _named(visit, asked.get("text", ""))) is not None:
+        return visit.go(named)
     after = visit.asked("after").get("after")
     found: Page[StoredEvent] = Page([], None)
     try:
@@ -72,6 +79,26 @@ async def show_all(visit: Visit) -> Response:
         states=list(State),
         sources=[provider.source.name for provider in visit.parts.senders],
     )
+
+
+async def _named(visit: Visit, text: str) -> str | None:
+    """The page of what has this id; None: nothing has, or it is none."""
+    reader = visit.parts.reader
+    kinds: Mapping[str, tuple[str, Callable[[str], Awaitable[object]]]] = {
+        "evt": ("events", reader.event),
+        "dlv": ("deliveries", reader.delivery),
+        "rpl": ("replays", reader.replay),
+        "rej": ("rejections", reader.rejection),
+        "sub": ("batches", reader.subject),
+    }
+    if not _ID.fullmatch(text):
+        return None
+    folder, find = kinds[text[:3]]
+    try:
+        await find(text)
+    except NotFound:
+        return None
+    return f"/ui/{folder}/{text}"
 
 
 async def show(visit: Visit) -> Response:

@@ -102,6 +102,26 @@ async def test_an_event_is_found_and_shown_with_all_there_is(shared: Place):
     assert json.loads(body.content)["batch_id"] == "bat_shown"
 
 
+async def test_an_id_leads_to_what_has_it(place: Place):
+    event_id = await place.accepted()
+    delivery_id = await place.attempted(event_id)
+    await place.refused()
+    rejection = await place.listed("/ui/rejections", "rej_[0-9a-f]{16}")
+    batch = await place.listed("/ui/batches", "sub_[0-9a-f]{16}")
+
+    folders = {
+        event_id: "events",
+        delivery_id: "deliveries",
+        rejection: "rejections",
+        batch: "batches",
+    }
+    for found, folder in folders.items():
+        answer = await place.reader.http.get("/ui/events", params={"text": found})
+        assert answer.url.path == f"/ui/{folder}/{found}"
+    nothing = await place.admin.see(f"/ui/events?text=evt_{NOTHING}")
+    assert "No event is like that" in nothing
+
+
 async def test_a_long_list_goes_on_over_pages(shared: Place):
     made = [await shared.accepted("batch.created", f"bat_{i}") for i in range(53)]
 
