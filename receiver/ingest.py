@@ -49,7 +49,7 @@ from receiver.refusals import Refusals
 from receiver.repeats import compare, news
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
-from receiver.stores import Added, Store
+from receiver.stores import Added, EventFilter, Store
 from receiver.stores.confirming import Held, Hold
 
 WEBHOOK, AGAIN, ASKED = "webhook", "reverified", "reconciled"
@@ -307,7 +307,7 @@ class Intake:
         await self._verify(provider, request)
         understood = await self._understand(provider, request, AGAIN)
         if dry_run:
-            return Answer("accepted")
+            return await self._would(provider, understood)
         started = clock.monotonic()
         answer = await self._keep(provider, request, understood, started, AGAIN)
         if answer.id is not None:
@@ -330,8 +330,16 @@ class Intake:
         started = clock.monotonic()
         understood = await self._understand(provider, request, ASKED)
         if dry_run:
-            return Answer("accepted")
+            return await self._would(provider, understood)
         return await self._keep(provider, request, understood, started, ASKED)
+
+    async def _would(self, provider: Provider, understood: Understood) -> Answer:
+        """What keeping it would be answered."""
+        key = understood.reading.key
+        where = EventFilter(source=provider.source.name, key=key)
+        for known in await self._store.events(where, limit=1):
+            return Answer("duplicate", known.event.id)
+        return Answer("accepted")
 
     # -- refusing
 

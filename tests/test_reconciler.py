@@ -89,8 +89,18 @@ async def test_a_dry_run_only_says_what_would_be_made(app, there):
 
     asked = await app.reconciler.ask("sora2", "bat_1", dry_run=True)
 
-    assert len(asked.events) == 2
+    assert [event.status for event in asked.events] == ["accepted", "accepted"]
     assert await app.store.count_events(EventFilter()) == 0
+
+
+async def test_a_dry_run_knows_what_is_there_already(app, there):
+    there.respond = Sora2Api({"bat_1": batch()}).respond
+    made = await app.reconciler.ask("sora2", "bat_1")
+
+    asked = await app.reconciler.ask("sora2", "bat_1", dry_run=True)
+
+    assert {event.status for event in asked.events} == {"duplicate"}
+    assert [e.event_id for e in asked.events] == [e.event_id for e in made.events]
 
 
 async def test_what_goes_on_makes_news_of_a_subject_only_once(app, there):
