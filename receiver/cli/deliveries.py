@@ -9,17 +9,20 @@ from typing import Any
 
 import click
 
+from receiver import clock, waiting
 from receiver.cli.common import (
     CHUNK,
     ask,
     check_name,
     check_names,
     choose,
+    held_back,
     in_bulk,
     listing,
     looking,
     moment,
     options,
+    server,
     settings_of,
     steps,
     waits,
@@ -33,6 +36,7 @@ from receiver.cli.output import (
     listed,
     plural,
     readable,
+    short,
     table,
 )
 from receiver.destinations import Preview
@@ -40,6 +44,7 @@ from receiver.errors import Conflict, NotFound
 from receiver.models import Attempt, Delivery, Status
 from receiver.settings import Settings
 from receiver.stores import DeliveryFilter, Reader, StoredEvent
+from receiver.waiting import Listed
 
 MOST_SENT = 2_000
 """Characters of what was sent that people are shown."""
@@ -113,24 +118,52 @@ async def list_(
     settings, where = settings_of(config), _filter(**chosen)
     async with looking(settings) as reader:
         await check_names(reader, settings, destination=where.destination)
-        found = await reader.deliveries(where, limit=limit, after=after)
+        some = await reader.deliveries(where, limit=limit, after=after)
+        found = await _with_waits(reader, settings, some)
     if json_:
-        emit_json(found)
+        emit_json([waiting.shown_listed(one) for one in found])
         return
     listed(
-        ("ID", "EVENT", "TO", "STATUS", "TRIED", "DUE/ENDED"),
-        {
-            d.id: (
-                d.id,
-                d.event_id,
-                d.destination,
-                d.status,
-                d.attempts,
-                d.settled_at or d.due_at,
-            )
-            for d in found
-        },
+        ("ID", "EVENT", "TYPE", "SUBJECT", "TO", "STATUS", "TRIED", "DUE/ENDED", "WHY"),
+        {one.delivery.id: _row(one) for one in found},
         limit,
+        dull=[name for name, field in _ASKED.items() if chosen[field]],
+    )
+
+
+_ASKED = {"EVENT": "event", "TO": "destination", "STATUS": "status"}
+"""Columns that say nothing new where the list was asked for by them."""
+
+
+async def _with_waits(
+    reader: Reader, settings: Settings, some: Sequence[Delivery]
+) -> list[Listed]:
+    """
+    With what each waits for: what the store says, and the server, if something waits
+    and one runs.
+    """
+    running: Mapping[str, Any] | None = None
+    if any(one.status is Status.PENDING for one in some):
+        running = await server(settings)
+        if running is None:
+            note = "no server is running, so nothing is attempted: receiver serve"
+            click.secho(note, fg="yellow", err=True)
+    destinations, held = settings.destinations, held_back(running)
+    return await waiting.listed(reader, some, destinations, held, clock.now())
+
+
+def _row(one: Listed) -> tuple[object, ...]:
+    delivery, around = one.delivery, one.around
+    return (
+        delivery.id,
+        delivery.event_id,
+        around.type,
+        around.subject,
+        delivery.destination,
+        delivery.status,
+        delivery.attempts,
+        delivery.settled_at or one.next_at,
+        short(waiting.why_not(one)),
     )
 
 
@@ -155,9 +188,10 @@ async def show(config: Path | None, delivery_id: str, json_: bool) -> None:
         attempts = await reader.attempts(delivery_id)
         confirmation = await reader.confirmation(delivery.event_id)
         stored = await reader.event(delivery.event_id)
+        [one] = await _with_waits(reader, settings, [delivery])
     went = await _sent(settings, stored, delivery, attempts)
     if json_:
-        found = {"delivery": delivery, "attempts": attempts}
+        found = {"delivery": delivery, "attempts": attempts, "wait": one.wait}
         sent = None if isinstance(went, str) else went
         emit_json({**found, "confirmation": confirmation, "sent": sent})
         return
@@ -165,11 +199,14 @@ async def show(config: Path | None, delivery_id: str, json_: bool) -> None:
         [
             ("delivery", delivery.id),
             ("event", delivery.event_id),
+            ("type", one.around.type),
+            ("subject", one.around.subject),
             ("to", delivery.destination),
             ("status", delivery.status),
             ("attempts", delivery.attempts),
             ("made", delivery.created_at),
-            ("next", delivery.due_at if delivery.status is Status.PENDING else None),
+            ("next", one.next_at),
+            ("waits", one.wait and waiting.in_words(one.wait)),
             ("ended", delivery.settled_at),
             ("replay", delivery.replay_id),
             ("confirmation", in_words(confirmation)),

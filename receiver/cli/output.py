@@ -134,6 +134,11 @@ def clean(text: str) -> str:
     )
 
 
+def short(text: str, limit: int = 100) -> str:
+    """As much of a text as a column of a table can bear."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
 def readable(text: str) -> str:
     """The same for a text of several lines, which stay lines."""
     return "\n".join(map(clean, text.splitlines()))

@@ -25,6 +25,7 @@ from receiver.cli.output import (
     as_json,
     emit_json,
     facts,
+    listed,
     plural,
     readable,
     table,
@@ -99,12 +100,13 @@ async def list_(
         senders = Senders(settings.sources.values())
         emit_json([shown_rejection(senders, one, body=False) for one in found])
         return
-    table(
+    listed(
         ("ID", "RECEIVED", "SOURCE", "CODE", "BYTES", "WHY"),
-        [
-            (r.id, r.received_at, r.source, r.code, r.body_bytes, r.message)
+        {
+            r.id: (r.id, r.received_at, r.source, r.code, r.body_bytes, r.message)
             for r in found
-        ],
+        },
+        limit,
         dull=("SOURCE",),
     )
 

@@ -11,6 +11,7 @@ from receiver.models import (
     Decision,
     Delivery,
     Event,
+    Result,
     Scalar,
     State,
     Status,
@@ -72,6 +73,35 @@ class DeliveryFilter:
     event_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastAttempt:
+    """How the last attempt at a delivery ended, in short."""
+
+    result: Result
+    status_code: int | None
+    detail: str
+
+    def __str__(self) -> str:
+        return self.detail or str(self.status_code or self.result.replace("_", " "))
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """
+    What a list says of a delivery beside itself.
+
+    `type` and `subject` are its event's; None where that is gone.  Of one that is
+    pending `behind` is the delivery whose turn it is before, or that blocks its line,
+    and `held_until` is there while it waits for what its sender's API says.
+    """
+
+    type: str | None
+    subject: str | None
+    last: LastAttempt | None
+    behind: str | None
+    held_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +175,11 @@ class SearchingReader(Protocol):
         after: str | None = None,
         newest_first: bool = True,
     ) -> Sequence[Delivery]: ...
+
+    async def surroundings(
+        self, deliveries: Sequence[Delivery]
+    ) -> Mapping[str, Surroundings]:
+        """Of each of these that is there, by its id; looked up by keys alone."""
+        ...
 
     async def attempts(self, delivery_id: str) -> Sequence[Attempt]: ...

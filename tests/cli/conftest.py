@@ -64,6 +64,18 @@ class Place:
         assert answer.status == 200
         return str(answer.json["id"])
 
+    async def refused(self) -> None:
+        """Have a request refused for its signature, and kept."""
+        assert self.server is not None
+        before = len(await self.json("rejections", "list"))
+        answer = await post(
+            self.server.url, sample("batch.failed"), {"x-webhook-signature": "f0e9"}
+        )
+        assert answer.status == 401
+        async with asyncio.timeout(10):
+            while len(await self.json("rejections", "list")) == before:
+                pass
+
     async def attempted(self, event_id: str, status: str) -> str:
         """The event's delivery that has this status after an attempt; its id."""
         assert self.server is not None

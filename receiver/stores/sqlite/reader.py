@@ -38,6 +38,7 @@ from receiver.stores.confirming import Confirmation, Held
 from receiver.stores.following import Followed, Known, Name, Stretch
 from receiver.stores.joining import Joined, JoinName, JoinState, ListedJoin, Part
 from receiver.stores.pruning import Cutoffs, Extent, Pruned
+from receiver.stores.searching import Surroundings
 from receiver.stores.sqlite import (
     asking,
     audit,
@@ -50,6 +51,7 @@ from receiver.stores.sqlite import (
     searching,
     subject_pages,
     subjects,
+    surroundings,
 )
 from receiver.stores.sqlite.errors import translated
 from receiver.stores.sqlite.migrate import check, newest
@@ -223,6 +225,14 @@ class SqliteReader:
         async with translated():
             return await reads.deliveries(
                 self._reader, self._known, where, limit, after, newest_first
+            )
+
+    async def surroundings(
+        self, deliveries: Sequence[Delivery]
+    ) -> Mapping[str, Surroundings]:
+        async with translated():
+            return await surroundings.surroundings(
+                self._reader, self._known, deliveries
             )
 
     async def attempts(self, delivery_id: str) -> Sequence[Attempt]:

@@ -1,11 +1,14 @@
 """Deliveries: found, shown with their attempts, tried again, given up, moved."""
 
+from collections.abc import Sequence
+
 from receiver import clock
 from receiver.destinations import Preview
-from receiver.models import Status
+from receiver.models import Delivery, Status
 from receiver.plain import plain
 from receiver.stores import DeliveryFilter
 from receiver.trial import sent
+from receiver.waiting import Listed, listed, shown_listed
 from receiver.web.api.changing import Done, change
 from receiver.web.api.events import LONGEST_S
 from receiver.web.api.operation import Call, Operation
@@ -22,6 +25,7 @@ from receiver.web.api.schemas import (
     asked,
     ids,
     many,
+    maybe,
     one_of,
     page,
     record,
@@ -42,16 +46,30 @@ async def list_deliveries(call: Call) -> object:
         since,
         until,
     )
-    return await call.parts.reader.search_deliveries(
+    found = await call.parts.reader.search_deliveries(
         where, limit=given["limit"], after=given.get("after"), longest_s=LONGEST_S
     )
+    return {
+        "items": [
+            shown_listed(one) for one in await listed_now(call.parts, found.items)
+        ],
+        "next": found.next,
+        "searched_to": found.searched_to,
+    }
+
+
+async def listed_now(parts: Parts, deliveries: Sequence[Delivery]) -> list[Listed]:
+    """These deliveries with what is known around them."""
+    destinations, held_back = parts.settings.destinations, parts.dispatcher.held_back()
+    return await listed(parts.reader, deliveries, destinations, held_back, clock.now())
 
 
 async def show_delivery(call: Call) -> object:
     reader, delivery_id = call.parts.reader, call.path["id"]
     delivery = await reader.delivery(delivery_id)
     attempts = await reader.attempts(delivery_id)
-    return {"delivery": delivery, "attempts": attempts}
+    [one] = await listed_now(call.parts, [delivery])
+    return {"delivery": delivery, "attempts": attempts, "wait": one.wait}
 
 
 async def show_sent(call: Call) -> object:
@@ -116,8 +134,9 @@ OPERATIONS = (
         "GET",
         "/deliveries",
         list_deliveries,
-        "Deliveries, the newest first.",
-        page("Delivery"),
+        "Deliveries, the newest first, with how each was attempted last and what it"
+        " waits for.",
+        page("ListedDelivery"),
         query={
             "status": one_of(Status),
             "destination": NAME,
@@ -133,7 +152,11 @@ OPERATIONS = (
         "/deliveries/{id}",
         show_delivery,
         "One delivery with every attempt, and what was answered.",
-        record(delivery=ref("Delivery"), attempts=many(ref("Attempt"))),
+        record(
+            delivery=ref("Delivery"),
+            attempts=many(ref("Attempt")),
+            wait=maybe(ref("Wait")),
+        ),
         refusals=(404,),
     ),
     Operation(

@@ -11,6 +11,7 @@ from typing import Any
 from receiver.models import Result, State, Status, Trigger
 from receiver.stores.joining import JoinState
 from receiver.subjects import Standing, Trouble
+from receiver.waiting import WaitsFor
 
 Schema = Mapping[str, Any]
 
@@ -155,6 +156,23 @@ _BATCH_FIELDS: dict[str, Schema] = {
     "ask_note": maybe(TEXT),
 }
 
+_DELIVERY_FIELDS: dict[str, Schema] = {
+    "id": DELIVERY,
+    "event_id": EVENT,
+    "destination": TEXT,
+    "status": one_of(Status),
+    "attempts": COUNT,
+    "created_at": TIME,
+    "due_at": TIME,
+    "settled_at": maybe(TIME),
+    "replay_id": maybe(REPLAY),
+    "sent_as": TEXT,
+    "trigger": one_of(Trigger),
+    "round_attempts": COUNT,
+    "round_started_at": TIME,
+    "progress": TEXT,
+}
+
 _JOIN_FIELDS: dict[str, Schema] = {
     "id": JOIN,
     "name": TEXT,
@@ -188,21 +206,25 @@ NOUNS: dict[str, Schema] = {
         received_at=TIME,
         body=BODY,
     ),
-    "Delivery": record(
-        id=DELIVERY,
-        event_id=EVENT,
-        destination=TEXT,
-        status=one_of(Status),
-        attempts=COUNT,
-        created_at=TIME,
-        due_at=TIME,
-        settled_at=maybe(TIME),
-        replay_id=maybe(REPLAY),
-        sent_as=TEXT,
-        trigger=one_of(Trigger),
-        round_attempts=COUNT,
-        round_started_at=TIME,
-        progress=TEXT,
+    "Delivery": record(**_DELIVERY_FIELDS),
+    "ListedDelivery": record(
+        **_DELIVERY_FIELDS,
+        type={**maybe(TEXT), "description": "its event's"},
+        subject={**maybe(TEXT), "description": "its event's"},
+        last={**maybe(ref("LastAttempt")), "description": "null: none was made"},
+        wait={**maybe(ref("Wait")), "description": "null: it is settled"},
+    ),
+    "LastAttempt": record(
+        result=one_of(Result), status_code=maybe({"type": "integer"}), detail=TEXT
+    ),
+    "Wait": record(
+        waits_for=one_of(WaitsFor),
+        why=TEXT,
+        until={**maybe(TIME), "description": "null: nobody knows"},
+        behind={
+            **maybe(DELIVERY),
+            "description": "which has to be settled before it",
+        },
     ),
     "Attempt": record(
         number=COUNT,

@@ -9,12 +9,12 @@ from starlette.routing import Route
 
 from receiver.destinations import Preview
 from receiver.errors import Conflict, NotFound
-from receiver.models import Delivery, Status, Trigger
+from receiver.models import Delivery, Status
 from receiver.moments import moment
 from receiver.stores import DeliveryFilter, Page
-from receiver.stores.confirming import Confirmation
 from receiver.web.api.deliveries import (
     cancel_deliveries,
+    listed_now,
     retry_deliveries,
     sent_to,
 )
@@ -76,6 +76,7 @@ async def show_all(visit: Visit) -> Response:
         "deliveries.html",
         asked=asked,
         found=found,
+        listed=await listed_now(visit.parts, found.items),
         first=after is None,
         problem=problem,
         statuses=list(Status),
@@ -84,30 +85,18 @@ async def show_all(visit: Visit) -> Response:
     )
 
 
-def is_held(delivery: Delivery, found: Confirmation | None) -> bool:
-    """Whether it waits for what its event's sender says of it."""
-    return (
-        found is not None
-        and found.verdict is None
-        and delivery.status is Status.PENDING
-        and delivery.attempts == 0
-        and delivery.replay_id is None
-        and delivery.trigger is Trigger.SCHEDULED
-    )
-
-
 async def show(visit: Visit) -> Response:
     reader, delivery_id = visit.parts.reader, visit.request.path_params["id"]
     delivery = await reader.delivery(delivery_id)
-    confirmation = await reader.confirmation(delivery.event_id)
+    [one] = await listed_now(visit.parts, [delivery])
     return visit.page(
         "delivery.html",
         delivery=delivery,
+        listed=one,
         attempts=await reader.attempts(delivery_id),
         stored=await reader.event(delivery.event_id),
         changeable=delivery.status in CHANGEABLE,
-        confirmation=confirmation,
-        held=is_held(delivery, confirmation),
+        confirmation=await reader.confirmation(delivery.event_id),
         sent=await _sent(visit, delivery_id),
     )
 

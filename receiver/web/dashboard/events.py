@@ -12,6 +12,7 @@ from receiver.models import Event, State
 from receiver.offload import beside
 from receiver.shown import shown_event
 from receiver.stores import DeliveryFilter, EventFilter, Page, StoredEvent
+from receiver.web.api.deliveries import listed_now
 from receiver.web.api.events import (
     LONGEST_S,
     MOST_DELIVERIES,
@@ -22,7 +23,6 @@ from receiver.web.api.events import (
 )
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
-from receiver.web.dashboard.deliveries import is_held
 from receiver.web.dashboard.gate import page
 from receiver.web.dashboard.tree import Node, tree
 from receiver.web.dashboard.visit import Visit
@@ -121,10 +121,9 @@ async def show(visit: Visit) -> Response:
         shown=shown_event(parts.senders, stored, body=False),
         data=await beside(len(event.body), _tree_of, event),
         raw=raw_text(event.body),
-        deliveries=deliveries,
+        deliveries=await listed_now(parts, deliveries),
         attempts=attempts,
         confirmation=confirmation,
-        held={one.id for one in deliveries if is_held(one, confirmation)},
         variants=await parts.reader.variants(event_id),
         pruned_at=stored.body_pruned_at,
         explained=None if stored.body_pruned_at else await _explained(visit, event_id),

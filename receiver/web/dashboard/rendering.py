@@ -21,6 +21,7 @@ from receiver import clock
 from receiver.messages import words
 from receiver.models import Result
 from receiver.plain import plain
+from receiver.waiting import in_words, why_not
 from receiver.web.dashboard.said import sentence
 
 HERE = Path(__file__).parent
@@ -182,6 +183,8 @@ def _environment() -> Environment:
             "a_rate": a_rate,
             "kind": kind_of,
             "symbol": symbol_of,
+            "in_words": in_words,
+            "why_not": why_not,
         }
     )
     everywhere: dict[str, Any] = made.globals

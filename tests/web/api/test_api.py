@@ -233,6 +233,24 @@ async def test_a_delivery_is_shown_with_its_attempts(place: Place):
     assert shown["delivery"]["status"] == "delivered"
     assert [attempt["outcome"]["result"] for attempt in shown["attempts"]] == ["ok"]
     assert [d["id"] for d in listed["items"]] == [delivery_id]
+    assert listed["items"][0]["type"] == "batch.completed"
+    assert listed["items"][0]["last"]["result"] == "ok"
+    assert listed["items"][0]["wait"] is shown["wait"] is None
+
+
+async def test_a_delivery_that_waits_says_for_what(place: Place):
+    await place.post("/destinations/app/pause", {"reason": "they are moving"})
+    event_id = await place.accepted()
+
+    [one] = (await place.get("/deliveries", event=event_id))["items"]
+    shown = await place.get(f"/deliveries/{one['id']}")
+
+    assert one["last"] is None
+    assert one["wait"] == shown["wait"]
+    assert (one["wait"]["waits_for"], one["wait"]["why"]) == (
+        "resume",
+        "they are moving",
+    )
 
 
 async def test_what_an_attempt_sent_is_shown_as_it_arrived(place: Place):
