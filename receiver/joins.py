@@ -8,7 +8,8 @@ not sign only what was confirmed.  However it ends, a join ends once:
 the event that says so has one key for all its ends, and the store takes a key once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -116,10 +117,8 @@ class Joins:
             ExpressionError: an expression of the join failed on it.
         """
         full = await self._event(event.id)
-        if not compile_condition(join.when).holds(context_of(full)):
-            return None
-        context = context_of(full, more={})
-        return _text(compile_value(join.key).of(context)), _expected(join, context)
+        key = _key(join, full)
+        return None if key is None else (key, _expected(join, full))
 
     async def _change(
         self,
@@ -194,10 +193,38 @@ class Joins:
         return await self._senders.read(stored.event)
 
 
+def names_for(joins: Iterable[Join], event: Event) -> list[JoinName]:
+    """
+    The joins of which an event is a part, if it came in time and is the first of its
+    subject; as they are configured now.
+    """
+    found: list[JoinName] = []
+    for join in joins:
+        with suppress(ExpressionError):
+            key = _key(join, event) if _fits(join, event) else None
+            found += [] if key is None else [(join.name, key)]
+    return found
+
+
+def _key(join: Join, event: Event) -> str | None:
+    """
+    Of which key the event is a part; None: it is no part.
+
+    Raises:
+        ExpressionError: an expression of the join failed on it.
+    """
+    if not compile_condition(join.when).holds(context_of(event)):
+        return None
+    return _text(compile_value(join.key).of(context_of(event, more={})))
+
+
 def _concerns(join: Join, event: Followed) -> bool:
+    return counts(event.standing) and _fits(join, event)
+
+
+def _fits(join: Join, event: Followed | Event) -> bool:
     return (
         event.source != internal.SOURCE
-        and counts(event.standing)
         and join.source in ("*", event.source)
         and any(fnmatchcase(event.type, glob) for glob in join.types)
     )
@@ -237,14 +264,14 @@ def _text(value: object) -> str:
     return text
 
 
-def _expected(join: Join, context: Any) -> int | None:
+def _expected(join: Join, event: Event) -> int | None:
     """
     Raises:
         ExpressionError: the count gave no number above 0.
     """
     if join.count is None or isinstance(join.count, int):
         return join.count
-    found = compile_value(join.count).of(context)
+    found = compile_value(join.count).of(context_of(event, more={}))
     if not isinstance(found, int) or not 0 < found <= MOST_PARTS:
         raise ExpressionError(f"count gave {found!r}, not a number up to {MOST_PARTS}")
     return found

@@ -24,6 +24,7 @@ from receiver.web.api.events import (
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
 from receiver.web.dashboard.gate import page
+from receiver.web.dashboard.joins import joins_of
 from receiver.web.dashboard.tree import Node, tree
 from receiver.web.dashboard.visit import Visit
 
@@ -124,6 +125,7 @@ async def show(visit: Visit) -> Response:
         deliveries=await listed_now(parts, deliveries),
         attempts=attempts,
         confirmation=confirmation,
+        joins=[] if stored.body_pruned_at else await joins_of(visit, event),
         variants=await parts.reader.variants(event_id),
         pruned_at=stored.body_pruned_at,
         explained=None if stored.body_pruned_at else await _explained(visit, event_id),

@@ -4,6 +4,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver import internal
+from receiver.joins import names_for
+from receiver.models import Event
+from receiver.stores import Reader
 from receiver.stores.joining import JoinState, ListedJoin
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import Problem
@@ -34,7 +37,8 @@ async def show_all(visit: Visit) -> Response:
     ended: list[ListedJoin] = []
     if "key" in asked:
         names = [(name, asked["key"]) for name in visit.parts.settings.joins]
-        found = list(await reader.find_joins(names))
+        with_key = await reader.find_joins(names)
+        found = [one for one in with_key if "state" not in asked or one.state == state]
     else:
         states = [JoinState(state)]
         found = list(await reader.list_joins(states, limit=A_PAGE + 1, after=after))
@@ -49,6 +53,18 @@ async def show_all(visit: Visit) -> Response:
         first=after is None,
         states=list(JoinState),
     )
+
+
+async def joins_of(visit: Visit, event: Event) -> list[tuple[ListedJoin, bool]]:
+    """The joins an event is for, and of each whether it is one of its parts."""
+    reader, settings = visit.parts.reader, visit.parts.settings
+    found = await reader.find_joins(names_for(settings.joins.values(), event))
+    return [(one, await _has(reader, one, event)) for one in found]
+
+
+async def _has(reader: Reader, join: ListedJoin, event: Event) -> bool:
+    _, parts = await reader.join_parts(join.id)
+    return any(part.event_id == event.id for part in parts)
 
 
 async def show(visit: Visit) -> Response:
