@@ -108,7 +108,7 @@ async def list_(
     **chosen: Any,
 ) -> None:
     """
-    The newest first.
+    The newest first: of what event each is, why it is dead, what it waits for.
 
     \b
     Examples:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from receiver.web.api.events import LONGEST_S
 from receiver.web.api.parts import AddedUp, Parts
 from receiver.web.dashboard.beginning import first_steps
 from receiver.web.dashboard.charts import charts
-from receiver.web.dashboard.flow import flow_of
+from receiver.web.dashboard.flow import GIVEN_NOTHING, flow_of
 from receiver.web.dashboard.gate import page
 from receiver.web.dashboard.rendering import address
 from receiver.web.dashboard.visit import Visit
@@ -32,11 +32,15 @@ OLDEST = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Something that needs somebody: how bad, what, and where to go on."""
+    """
+    Something that needs somebody: how bad, what, and where to go on; `until` when it is
+    tried again by itself.
+    """
 
     kind: str
     text: str
     path: str
+    until: datetime | None = None
 
 
 def routes(parts: Parts) -> list[Route]:
@@ -105,10 +109,10 @@ def _of_destinations(found: list[Standing]) -> list[Wanted]:
         name, state = one.queue.destination, one.state
         path = f"/ui/destinations/{quote(name, safe='')}"
         waits = f"{one.queue.pending:,} waiting"
-        if state in ("orphaned", "paused", "breaker open", "held back"):
-            why = f": {one.why}" if one.why else ""
+        if state in GIVEN_NOTHING:
             kind = "bad" if state in ("orphaned", "breaker open") else "warn"
-            wanted.append(Wanted(kind, f"{name} is {state}{why} ({waits})", path))
+            until = one.held_back.until if one.held_back and not one.pause else None
+            wanted.append(Wanted(kind, f"{_standstill(one)} ({waits})", path, until))
         elif one.queue.failing:
             failing = f"/ui/deliveries/{one.queue.failing}"
             text = f"{name}: a delivery failed and is tried again ({waits})"
@@ -118,6 +122,18 @@ def _of_destinations(found: list[Standing]) -> list[Wanted]:
             text = f"{name}: a dead delivery holds back its subject"
             wanted.append(Wanted("bad", text, blocking))
     return wanted
+
+
+def _standstill(one: Standing) -> str:
+    """Why it is given nothing, or next to nothing."""
+    name = one.queue.destination
+    if one.orphaned:
+        return f"{name} is not configured any more"
+    if one.pause:
+        return f"{name} is paused: {one.pause.reason}"
+    return (
+        f"{name} is given next to nothing: {one.held_back.why if one.held_back else ''}"
+    )
 
 
 def _of_the_ledger(last: AddedUp | None) -> list[Wanted]:

@@ -5,7 +5,6 @@ Everything a webhook sent is hostile: all that is put into a page is escaped, on
 where it should be, and a link only where it is a plain web address.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -20,8 +19,8 @@ from markupsafe import Markup
 from receiver import clock
 from receiver.messages import words
 from receiver.models import Result
-from receiver.plain import plain
 from receiver.waiting import in_words, why_not
+from receiver.web.dashboard import spoken
 from receiver.web.dashboard.said import sentence
 
 HERE = Path(__file__).parent
@@ -110,6 +109,18 @@ def when(context: Context, at: datetime | None) -> Markup:
     return shown.format(clock.iso(at), words.moment(at), ago(at, context["now"]))
 
 
+@pass_context
+def told(context: Context, value: str | datetime) -> str:
+    """A value of `spoken.Pairs`."""
+    return when(context, value) if isinstance(value, datetime) else line(value)
+
+
+def legible_word(word: object) -> str:
+    """A state of ours without underscores; a stranger's word as it is."""
+    text = str(word)
+    return text if kind_of(text) == "dull" else text.replace("_", " ")
+
+
 def line(value: object, limit: int = 300) -> str:
     """One line of text without what a reader cannot see."""
     return words.clean(str(value), limit)
@@ -140,11 +151,6 @@ def address(path: str, **changes: object) -> str:
     """A path with a query of what is not empty."""
     kept = {name: str(value) for name, value in changes.items() if value}
     return f"{path}?{urlencode(kept)}" if kept else path
-
-
-def as_json(value: object) -> str:
-    """What was noted, in one line."""
-    return json.dumps(plain(value), ensure_ascii=False)
 
 
 def asset(name: str) -> str:
@@ -179,7 +185,12 @@ def _environment() -> Environment:
             "counted": words.counted,
             "legible": words.legible,
             "web_address": words.address,
-            "as_json": as_json,
+            "told": told,
+            "legible_word": legible_word,
+            "done": spoken.done,
+            "of_a_replay": spoken.of_a_replay,
+            "of_a_filter": spoken.of_a_filter,
+            "of_a_change": spoken.of_a_change,
             "a_rate": a_rate,
             "kind": kind_of,
             "symbol": symbol_of,
