@@ -1,11 +1,12 @@
 """Reloading: a running app takes new settings, or keeps the old ones and says why."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from receiver import logs
 from receiver.app import App
 from receiver.errors import SettingsError, StoreError
 from receiver.settings import Settings
+from receiver.web.api.parts import Reread
 
 
 async def reload(app: App, load: Callable[[], Settings]) -> None:
@@ -21,18 +22,26 @@ async def _reload(app: App, load: Callable[[], Settings]) -> None:
         settings = load()
         before = app.settings
         await app.reload(settings)
-    except SettingsError as error:
-        for problem in error.problems:
+    except (SettingsError, StoreError) as error:
+        found = error.problems if isinstance(error, SettingsError) else [error]
+        for problem in found:
             log.error("reload.refused", problem=str(problem))
+        _note(app, problems=[str(problem) for problem in found])
         return
-    except StoreError as error:
-        log.error("reload.refused", problem=str(error))
-        return
-    if _fixed(before) != _fixed(settings):
+    needs_restart = _fixed(before) != _fixed(settings)
+    if needs_restart:
         advice = "[server], store.url and store.min_free_bytes need a restart"
         log.warning("reload.partial", advice=advice)
     log.info("reload.done", routes=len(settings.routes))
+    _note(app, needs_restart=needs_restart)
     await warn(app)
+
+
+def _note(
+    app: App, *, problems: Sequence[str] = (), needs_restart: bool = False
+) -> None:
+    """Let whoever asked for it see what came of it."""
+    app.parts.reread = Reread(app.parts.reread.times + 1, problems, needs_restart)
 
 
 def _fixed(settings: Settings) -> tuple[object, ...]:

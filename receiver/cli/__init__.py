@@ -25,6 +25,10 @@ _COMMANDS = {
     ),
     "url": ("receiver.cli.serving", "the exact URL to register with the provider"),
     "serve": ("receiver.cli.serving", "run it"),
+    "reload": (
+        "receiver.cli.reloading",
+        "have the running server read the configuration again",
+    ),
     "send": (
         "receiver.cli.sending",
         "sign a sample as the provider would, and post it",

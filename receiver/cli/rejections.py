@@ -208,10 +208,10 @@ async def _matching(reader: Reader, source: str | None, code: str | None) -> lis
 
 def _say_by_what(running: Mapping[str, Any] | None) -> None:
     """Where a secret was mended and the server has not read it yet, nothing is right."""
-    if pid := (running or {}).get("pid"):
+    if running is not None:
         click.echo(
             "judged by what the running server has read; after a change of secrets, "
-            f"first: kill -HUP {pid}"
+            "first: receiver reload"
         )
 
 

@@ -1,12 +1,15 @@
 """How it is doing as a whole, and who changed what."""
 
 import os
+from pathlib import Path
 
 import receiver
 from receiver import clock
 from receiver.ids import LARGEST
+from receiver.plain import plain
 from receiver.web.api.destinations import standings_now
 from receiver.web.api.operation import Call, Operation
+from receiver.web.api.parts import Parts
 from receiver.web.api.schemas import (
     COUNT,
     LIMIT,
@@ -48,11 +51,18 @@ async def show_status(call: Call) -> object:
         "pid": os.getpid(),
         "started_at": parts.started_at,
         "now": clock.now(),
+        "configuration": {"file": _file(parts), **plain(parts.reread)},
         "held_back": held_back,
         "keys_refused": parts.reconciler.refused(),
         "queues": [standing.queue for standing in await standings_now(parts)],
         "ledger": ledger,
     }
+
+
+def _file(parts: Parts) -> str:
+    """Where the configuration was read; the built-in one is no file."""
+    file = Path(parts.settings.file)
+    return str(file.absolute()) if file.exists() else parts.settings.file
 
 
 async def list_audit(call: Call) -> object:
@@ -76,6 +86,9 @@ OPERATIONS = (
             pid=COUNT,
             started_at=TIME,
             now=TIME,
+            configuration=record(
+                file=TEXT, times=COUNT, problems=many(TEXT), needs_restart=YES_OR_NO
+            ),
             held_back={
                 "type": "object",
                 "additionalProperties": record(by=TEXT, why=TEXT, until=TIME),

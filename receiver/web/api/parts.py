@@ -1,6 +1,7 @@
 """What the API's operations work with."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,6 +39,18 @@ class AddedUp:
 
     at: datetime
     ledger: Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """
+    How the configuration was read anew, the last time: why it was refused, if it was,
+    and whether some of it needs a restart.  `times` counts the tries since the start.
+    """
+
+    times: int = 0
+    problems: Sequence[str] = ()
+    needs_restart: bool = False
 
 
 class Parts:
@@ -78,6 +91,7 @@ class Parts:
         self.calls = Attempts(from_one=100, in_all=1_000)
         """Wrong tokens: what calls the API with an old one goes on and on, and must not
         shut out who has a right one; people who type try a few."""
+        self.reread = Reread()
         self.added_up: AddedUp | None = None
         """The last time that somebody asked for it, since the start."""
 
