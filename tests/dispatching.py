@@ -89,6 +89,13 @@ class Bench:
         where = DeliveryFilter(destination=destination)
         return await self.store.deliveries(where, limit=10_000, newest_first=False)
 
+    async def at_rest(self, destination: str) -> None:
+        """Wait until nothing is held for it any more: what ran is done, and recorded."""
+        lane = self.dispatcher._lanes[destination]
+        async with asyncio.timeout(20):
+            while lane.claimed or lane._handed is not None:  # noqa: ASYNC110 (it tells nobody)
+                await asyncio.sleep(0.01)
+
     async def settled_one(self, destination: str) -> None:
         """Wait until one of the destination's deliveries is delivered."""
         async with asyncio.timeout(20):

@@ -15,6 +15,7 @@ from aiohttp import web
 from receiver.cli.sse import Message, messages
 from tests.cli.conftest import Place
 from tests.making import sample
+from tests.ports import lasting
 from tests.serving import Serving, command, config, serving
 from tests.sinks import Seen, sink
 from tests.web.wire import post
@@ -256,10 +257,11 @@ async def test_every_event_arrives_once_and_in_order_though_the_server_is_killed
 ):
     server_says = ""
     events: list[str] = []
-    async with serving(tmp_path, config(server=TOKENS)) as server:
-        url = server.url
-    port = url.rpartition(":")[2]
+    port = lasting()
+    url = f"http://127.0.0.1:{port}"
     toml = config(server=TOKENS).replace("port = 0", f"port = {port}")
+    async with serving(tmp_path, toml):
+        pass  # there is a store to look into
     arguments = ["--from", url] if where == "there" else []
     async with (
         sink() as program,

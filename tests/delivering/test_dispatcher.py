@@ -1,8 +1,8 @@
 """The dispatcher, with a real store and real endpoints: promptness, isolation, care."""
 
 import asyncio
-import socket
 import statistics
+from contextlib import AsyncExitStack
 from datetime import timedelta
 
 import pytest
@@ -14,6 +14,7 @@ from receiver.models import Result, Status
 from receiver.settings import DestinationSettings, RetryPolicy
 from tests.delivering.locking import Locked
 from tests.dispatching import QUICK, SOON, answer, attempts, gate, to
+from tests.ports import refusing
 from tests.sinks import Seen, sink
 
 # -- promptness and isolation
@@ -54,16 +55,14 @@ async def test_what_waited_before_the_start_is_delivered(bench, target):
 
 
 async def test_a_dead_a_hanging_and_a_slow_destination_hold_up_nobody(bench, target):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        dead = f"http://127.0.0.1:{free.getsockname()[1]}/"
     _, never = gate()
 
     async def slowly(_: Seen) -> web.StreamResponse:
         await asyncio.sleep(0.5)  # that is what it is like
         return web.Response(text="ok")
 
-    async with sink() as hanging, sink() as slow:
+    async with sink() as hanging, sink() as slow, AsyncExitStack() as stack:
+        dead = f"http://127.0.0.1:{stack.enter_context(refusing())}/"
         hanging.respond, slow.respond = never, slowly
         await bench.start(
             to(target, "good"),

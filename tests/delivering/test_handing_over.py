@@ -30,6 +30,7 @@ class Claims:
 async def test_what_is_accepted_is_delivered_without_looking_for_it(
     bench, target, monkeypatch
 ):
+    monkeypatch.setattr("receiver.lane.LONGEST_SLEEP_S", 3600.0)  # else it looks then
     await bench.start(to(target))
     await bench.accept("app")
     await bench.settled("app", Status.DELIVERED)
@@ -93,7 +94,7 @@ async def test_an_open_breaker_is_handed_nothing(bench, target):
     async with asyncio.timeout(10):
         while not bench.dispatcher.held_back():  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
-    await asyncio.sleep(0.1)  # what ran is done
+    await bench.at_rest("app")
     before = len(target.seen)
 
     for _ in range(30):

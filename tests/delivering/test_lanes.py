@@ -63,6 +63,7 @@ async def test_410_pauses_and_what_waits_stays(bench, target):
     async with asyncio.timeout(10):
         while not bench.dispatcher.paused()["app"]:  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
+    await bench.at_rest("app")
     await bench.accept("app")
 
     found = await bench.deliveries("app")

@@ -86,7 +86,10 @@ async def test_a_subject_whose_first_delivery_waits_costs_no_claims(
         claims += 1
         return await claim(*args, **kwargs)
 
-    await asyncio.sleep(0.1)  # what follows the attempt is done
+    lane = bench.dispatcher._lanes["app"]
+    async with asyncio.timeout(20):
+        while lane.claimed or lane._behind:  # noqa: ASYNC110 (it tells nobody)
+            await asyncio.sleep(0.01)
     monkeypatch.setattr(bench.store, "claim", counted)
     await asyncio.sleep(0.5)  # time in which it might do wrong
 
@@ -111,6 +114,7 @@ async def test_a_dead_delivery_is_skipped_or_blocks_its_subject_only(
     async with asyncio.timeout(10):
         while len(target.seen) < 3 + delivered + 1:  # noqa: ASYNC110 (it tells nobody)
             await asyncio.sleep(0.01)
+    await bench.at_rest("app")
     await asyncio.sleep(0.1)  # time in which it might do wrong
 
     dead, *rest, other = await bench.deliveries("app")

@@ -1,7 +1,6 @@
 """Whether destinations can be connected to: nothing is sent to anybody."""
 
 import asyncio
-import socket
 import ssl
 from importlib import import_module
 
@@ -19,13 +18,8 @@ from receiver.destinations.tls import Tls
 from receiver.destinations.transport import Dialling
 from receiver.models import Result, Secret
 from tests.mail_server import Mailbox, smtpd
+from tests.ports import refusing
 from tests.sinks import sink
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def test_an_endpoint_that_listens_is_reached_and_sent_nothing():
@@ -38,9 +32,8 @@ async def test_an_endpoint_that_listens_is_reached_and_sent_nothing():
 
 
 async def test_a_port_where_nobody_listens_is_named_without_the_path():
-    port = free_port()
-
-    outcome = await reach(f"http://user:pass@127.0.0.1:{port}/T0KEN?x=S3CRET")
+    with refusing() as port:
+        outcome = await reach(f"http://user:pass@127.0.0.1:{port}/T0KEN?x=S3CRET")
 
     assert outcome.result is Result.CONNECT
     assert outcome.detail == f"127.0.0.1:{port}: Connection refused"
@@ -120,7 +113,8 @@ async def test_a_mail_server_without_the_tls_that_is_required_is_told():
 
 
 async def test_a_mail_server_that_is_not_there_is_told():
-    outcome = await email(free_port()).reach()
+    with refusing() as port:
+        outcome = await email(port).reach()
 
     assert outcome is not None
     assert outcome.result is Result.CONNECT

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -53,14 +53,30 @@ async def accepted(there: Witnesses, more: int, within_s: float = 30) -> None:
 async def logged(there: Witnesses, words: str, within_s: float = 30) -> None:
     """Until the receiver says this once more."""
     log = there.folder / "receiver.log"
-    before = log.read_text().count(words)
+    before = _times(log, words)
     async with asyncio.timeout(within_s):
-        while log.read_text().count(words) <= before:  # noqa: ASYNC110 (a file tells nobody)
+        while _times(log, words) <= before:  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(0.05)
+
+
+def _times(log: Path, words: str) -> int:
+    return log.read_bytes().count(words.encode())
 
 
 def count_accepted(there: Witnesses) -> int:
     return sum(note["status"] == 200 for note in there.sent())
+
+
+async def still(count: Callable[[], int], for_s: float = 1.0) -> int:
+    """What it counts, once that has not changed for so long; it must come about."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(30):
+        found, since = count(), loop.time()
+        while loop.time() - since < for_s:
+            await asyncio.sleep(0.05)
+            if (now := count()) != found:
+                found, since = now, loop.time()
+    return found
 
 
 async def finished(there: Witnesses, life: Life, patience_s: float = 30) -> Verdict:

@@ -23,6 +23,7 @@ from tests.faults.lives import (
     count_accepted,
     finished,
     logged,
+    still,
     trapped,
 )
 from tests.serving import command, config, serving
@@ -117,8 +118,7 @@ async def test_outcomes_that_a_full_disk_does_not_take_are_kept_and_written_firs
                 pass  # until there is no room left in the log, either
             go_on.set()
             await server.line("outcome.not_recorded")
-            await asyncio.sleep(0.5)  # what was begun before arrives
-            attempted = len(there.seen)
+            attempted = await still(lambda: len(there.seen), 0.5)
             await asyncio.sleep(1)  # nothing may happen now
             during = len(there.seen)
             filler.unlink()
@@ -150,8 +150,7 @@ async def test_while_little_room_is_left_nothing_is_accepted_and_the_rest_delive
             await accepted(there, 100)
             filler = fill(disk, leave=30_000_000)
             await logged(there, "nearly full")
-            await asyncio.sleep(0.2)  # what was on its way is answered
-            before = count_accepted(there)
+            before = await still(lambda: count_accepted(there))
             drained = await there.drained(patience_s=10)
             after = count_accepted(there)
             filler.unlink()
@@ -223,8 +222,7 @@ async def test_a_file_that_is_moved_away_takes_no_event_with_it(
         if replaced:
             store.write_bytes(b"")
         await logged(there, "removed or replaced")
-        await asyncio.sleep(0.2)
-        before = count_accepted(there)
+        before = await still(lambda: count_accepted(there))
         await asyncio.sleep(1)  # nothing may be accepted now
         after = count_accepted(there)
         elsewhere.replace(store)

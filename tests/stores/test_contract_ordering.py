@@ -482,11 +482,11 @@ async def test_ten_thousand_waiting_for_one_subject_cost_the_others_nothing(
     [one] = await taken(store)
     await record(store, one, AGAIN)
 
-    started = time.perf_counter()
+    started = time.process_time()  # of all threads, so nobody else counts
     for i in range(100):
         await accepted(store, 1, f"{i}")
         [other] = await taken(store)
         await record(store, other)
-    took = time.perf_counter() - started
+    used = time.process_time() - started
 
-    assert took < 2.5  # looking through the line each time would take ten times that
+    assert used < 2.5  # looking through the line each time would take ten times that

@@ -5,6 +5,7 @@ import gc
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,10 @@ async def test_runs_leave_no_zombie_and_no_open_file(make: Make):
 def zombies() -> list[str]:
     """Children of ours that have ended and that nobody waited for."""
     ours = str(os.getpid())
-    stats = [file.read_text() for file in Path("/proc").glob("[0-9]*/stat")]
-    found = [stat.rpartition(")")[2].split()[:2] for stat in stats]
+    found = []
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(ProcessLookupError, FileNotFoundError):  # it ended just now
+            found.append(file.read_text().rpartition(")")[2].split()[:2])
     return [state for state, parent in found if parent == ours and state == "Z"]
 
 

@@ -1,7 +1,6 @@
 """HTTP: what exactly is sent, and what every kind of answer comes to."""
 
 import asyncio
-import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from receiver.destinations.http import Http, HttpSettings
 from receiver.models import Outcome, Request, Result, Secret
 from receiver.providers.verification import verify
 from tests.making import NOW, event, parcel, provider, sample, signed
+from tests.ports import refusing
 from tests.sinks import Seen, Sink
 
 FIRST = Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
@@ -283,13 +283,6 @@ async def test_retry_after_is_read_in_both_forms(target, status, value, seconds)
 # -- what happens when there is no answer
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
-
-
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -316,10 +309,9 @@ async def talking(talk: Talk) -> AsyncIterator[str]:
 
 
 async def test_a_refused_connection_names_the_place(target):
-    port = free_port()
-
-    async with http(f"http://127.0.0.1:{port}/secret-path") as destination:
-        outcome = await destination.send(parcel())
+    with refusing() as port:
+        async with http(f"http://127.0.0.1:{port}/secret-path") as destination:
+            outcome = await destination.send(parcel())
 
     assert outcome.result is Result.CONNECT
     assert outcome.detail.startswith(f"127.0.0.1:{port}: ")
