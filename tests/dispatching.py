@@ -92,13 +92,13 @@ class Bench:
     async def at_rest(self, destination: str) -> None:
         """Wait until nothing is held for it any more: what ran is done, and recorded."""
         lane = self.dispatcher._lanes[destination]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while lane.claimed or lane._handed is not None:  # noqa: ASYNC110 (it tells nobody)
                 await asyncio.sleep(0.01)
 
     async def settled_one(self, destination: str) -> None:
         """Wait until one of the destination's deliveries is delivered."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = await self.deliveries(destination)
                 if any(delivery.status is Status.DELIVERED for delivery in found):
@@ -107,7 +107,7 @@ class Bench:
 
     async def settled(self, destination: str, status: Status) -> Sequence[Delivery]:
         """The destination's deliveries, once all have this status."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 found = await self.deliveries(destination)
                 if {delivery.status for delivery in found} == {status}:

@@ -51,7 +51,7 @@ async def ended(pid: int) -> None:
         loop = asyncio.get_running_loop()
         loop.add_reader(fd, over.set)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await over.wait()
         finally:
             loop.remove_reader(fd)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 SECRET = "a secret for tests"
-START_S = 20.0
-STOP_S = 20.0
+START_S = 60.0
+STOP_S = 60.0
+"""Each takes about a second; a busy machine may be in no hurry."""
 
 
 class Serving:

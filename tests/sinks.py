@@ -39,7 +39,7 @@ class Sink:
         assert self._transport is not None
         self._transport.write(raw)
 
-    async def wait_for(self, count: int, timeout: float = 20) -> list[Seen]:
+    async def wait_for(self, count: int, timeout: float = 60) -> list[Seen]:
         """The requests, once there are at least `count`."""
         async with asyncio.timeout(timeout), self._news:
             await self._news.wait_for(lambda: len(self.seen) >= count)

@@ -35,7 +35,7 @@ class Bell:
     async def told(self, count: int) -> list[dict[str, Any]]:
         """The bodies of the next so many alerts."""
         for _ in range(count):
-            assert await asyncio.wait_for(self.woken.get(), 10) == ("ops",)
+            assert await asyncio.wait_for(self.woken.get(), 60) == ("ops",)
         return (await self.all())[-count:]
 
     async def all(self) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ async def run(store: Store, notes: Notes, wanted: int = 0) -> None:
     notes.enough.clear()
     follower = Follower("f", store, [notes], tell)
     await follower.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await notes.enough.wait()
     await follower.stop()
 
@@ -110,7 +110,7 @@ async def test_who_is_woken_folds_what_has_come(
 
     notes = Woken()
     follower = Follower("f", store, [notes], tell)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await follower.start()
         await notes.enough.wait()  # it has looked, and found nothing
 
@@ -131,7 +131,7 @@ async def test_what_comes_without_a_wake_is_found_a_little_later(store: Store):
     event_id = await accepted(store)
 
     notes.enough.clear()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await notes.enough.wait()
     await follower.stop()
     assert notes.seen == [event_id]
@@ -179,7 +179,7 @@ async def test_what_could_not_be_kept_is_folded_again(store: Store):
     follower = Follower("f", store, [notes], fail)
 
     await follower.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await notes.enough.wait()
     await follower.stop()
 
@@ -201,7 +201,7 @@ async def test_alerts_are_raised_before_what_was_found_is_kept(store: Store):
     follower = Follower("f", store, [notes], look)
 
     await follower.start()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await notes.enough.wait()
     await follower.stop()
 

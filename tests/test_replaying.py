@@ -35,9 +35,9 @@ async def test_a_replay_that_meets_a_fault_goes_on_and_can_be_cancelled(
     running = Replayer(SETTINGS, store, broken, lambda names: None)
     made = await running.create({"events": [event_id]})
     try:
-        await asyncio.wait_for(again.wait(), 20)
+        await asyncio.wait_for(again.wait(), 60)
         await running.cancel(made.id)
-        ended = await asyncio.wait_for(running.ended(made.id), 20)
+        ended = await asyncio.wait_for(running.ended(made.id), 60)
     finally:
         await running.stop()
         await store.close()
@@ -61,12 +61,12 @@ async def test_a_rate_is_kept_to_by_who_stays_and_a_cancel_is_obeyed_at_once(
     staying = Replayer(SETTINGS, store, as_it_is, lambda names: stepped.set())
     try:
         at_once = await alone.create(asked)
-        made = await asyncio.wait_for(alone.ended(at_once.id), 20)
+        made = await asyncio.wait_for(alone.ended(at_once.id), 60)
         await staying.start()
         slow = await staying.create(asked)
-        await asyncio.wait_for(stepped.wait(), 20)
+        await asyncio.wait_for(stepped.wait(), 60)
         await staying.cancel(slow.id)
-        left = await asyncio.wait_for(staying.ended(slow.id), 20)
+        left = await asyncio.wait_for(staying.ended(slow.id), 60)
     finally:
         await alone.stop()
         await staying.stop()
@@ -88,9 +88,9 @@ async def test_a_replay_that_waits_with_its_next_step_is_shown_as_running(
         await staying.start()
         slow = await staying.create({"where": {}, "per_second": 10})
         for _ in range(2):  # the first two have only just to be made
-            await asyncio.wait_for(steps.get(), 20)
+            await asyncio.wait_for(steps.get(), 60)
         halfway = await store.replay(slow.id)
-        done = await asyncio.wait_for(staying.ended(slow.id), 20)
+        done = await asyncio.wait_for(staying.ended(slow.id), 60)
     finally:
         await staying.stop()
         await store.close()

@@ -204,7 +204,7 @@ async def test_it_begins_by_itself_and_ends_when_it_is_told_to(
     found = Retention(StoreSettings(), store, Metrics())
 
     found.start()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await there(store))[empty]:
             pass
     await found.stop()

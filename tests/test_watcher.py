@@ -157,7 +157,7 @@ async def test_an_event_that_is_gone_ends_neither_the_watch_nor_a_stop(
 
     with capture_logs() as log:
         await watch.watcher.start()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(log) < 2:  # noqa: ASYNC110 (it tells nobody)
                 await asyncio.sleep(0.01)
         await watch.watcher.stop()

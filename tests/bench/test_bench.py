@@ -163,7 +163,7 @@ async def test_ended_early_it_leaves_no_process_and_no_folder(tmp_path: Path):
         stderr=asyncio.subprocess.DEVNULL,
     )
     children: set[int] = set()
-    async with asyncio.timeout(40):
+    async with asyncio.timeout(60):
         while len(children) < 5:  # load, sink, baseline and two servers
             await asyncio.sleep(0.02)
             children |= children_of(process.pid)

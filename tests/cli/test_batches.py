@@ -19,7 +19,7 @@ async def followed(place: Place, subject: str, events: int) -> None:
     where = SubjectFilter(subject=subject)
     reader = await open_reader(f"sqlite:///{place.folder}/receiver.db")
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not [
                 one
                 for one in await reader.subjects(where, limit=2)

@@ -90,12 +90,12 @@ async def test_an_interrupted_crash_test_leaves_no_process_and_no_file(tmp_path:
         cwd=tmp_path,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not list(tmp_path.glob("*/receiver.url")):  # noqa: ASYNC110 (a file tells nobody)
             await asyncio.sleep(0.05)
 
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, err = await asyncio.wait_for(process.communicate(), 60)
 
     assert process.returncode == 130, err
     assert list(tmp_path.iterdir()) == []

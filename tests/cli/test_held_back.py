@@ -15,7 +15,7 @@ DEAD_AT_ONCE = "retry = { max_attempts = 1 }\nbreaker = { failures = 0 }"
 
 async def post(url: str, number: int, batch: str = "bat_1") -> None:
     body = json.dumps({"event": f"step.{number}", "batch_id": batch}).encode()
-    async with httpx.AsyncClient(timeout=10) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         headers = signed(body, SECRET)
         answer = await client.post(
             f"{url}/webhook/sora2", content=body, headers=headers

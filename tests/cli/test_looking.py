@@ -181,7 +181,7 @@ async def test_what_did_not_come_yet_can_be_explained(place):
 
 async def test_refused_requests_are_listed_and_shown(place):
     await post(place.server.url, b'{"a": "\x1b[2J"}', {"x-webhook-signature": "f0e9"})
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (listed := await place.json("rejections", "list")):
             pass
 

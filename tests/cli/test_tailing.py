@@ -47,21 +47,21 @@ class Tail:
 
     async def said(self, text: str, times: int = 1) -> None:
         """Wait until so many lines on standard error have this text."""
-        async with asyncio.timeout(20), self._news:
+        async with asyncio.timeout(60), self._news:
             await self._news.wait_for(
                 lambda: sum(text in line for line in self.err) >= times
             )
 
     async def printed(self, count: int) -> list[str]:
         """The lines on standard output, once there are so many."""
-        async with asyncio.timeout(20), self._news:
+        async with asyncio.timeout(60), self._news:
             await self._news.wait_for(lambda: len(self.out) >= count)
         return self.out
 
     async def interrupted(self) -> int:
         """Ctrl-C; the exit code."""
         self.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(*self._reading)
             return await self.process.wait()
 

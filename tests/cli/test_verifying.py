@@ -52,7 +52,7 @@ async def rejected(
     before = await place.json("rejections", "list")
     answer = await post(place.server.url, body, headers, path=path)
     assert answer.status == 401, answer
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(found := await place.json("rejections", "list")) == len(before):
             pass
     return str(found[0]["id"])

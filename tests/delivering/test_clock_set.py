@@ -50,7 +50,7 @@ async def test_what_failed_while_the_clock_was_ahead_is_tried_again_when_it_is_s
     bench.dispatcher.wake(["app"])
     target.respond = None
 
-    await target.wait_for(2, timeout=10)
+    await target.wait_for(2)
     await bench.settled("app", Status.DELIVERED)
 
 

@@ -20,7 +20,7 @@ from tests.making import sample, signed
 from tests.serving import SECRET, Serving, command, serving
 from tests.sinks import Sink, sink
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e]
 
 JOINED = """
 [joins.film]
@@ -187,7 +187,7 @@ async def test_killed_between_a_decision_and_what_follows_each_part_counts_once(
         there.respond = api.respond
         async with serving(tmp_path, toml(there, editor)) as running:
             ids = [await called_back(running, "a")]
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not await ended(tmp_path):
                     pass
             await running.stop()

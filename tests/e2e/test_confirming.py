@@ -227,7 +227,7 @@ async def test_confirming_is_not_in_the_way_of_answers(tmp_path: Path):
     async with sink() as there, sink() as app:
         there.respond = slow
         async with serving(tmp_path, toml(there, app)) as running:
-            async with asyncio.timeout(40):  # the API never answers
+            async with asyncio.timeout(60):  # the API never answers
                 for number in range(20):
                     await post(running, f"t{number}")
 

@@ -125,7 +125,7 @@ async def test_each_join_is_complete_once_whenever_we_are_killed(tmp_path: Path)
             sender.up.set()
             await asyncio.gather(*sending)
             while told(target).keys() != sizes.keys():
-                await target.wait_for(len(target.seen) + 1, timeout=60)
+                await target.wait_for(len(target.seen) + 1)
             await server.stop()
 
         assert await _kept(tmp_path) == JOINS

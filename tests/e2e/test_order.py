@@ -104,7 +104,6 @@ class Sender:
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(240)
 async def test_each_subject_arrives_in_order_and_one_at_a_time_whatever_is_killed(
     tmp_path: Path,
 ):

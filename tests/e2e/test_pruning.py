@@ -24,7 +24,7 @@ KILLS = 4
 DAY = timedelta(days=1)
 NOWHERE = Decision((), ())
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e]
 
 
 async def fill(folder: Path) -> list[str]:
@@ -96,7 +96,7 @@ async def test_pruning_that_is_killed_again_and_again_loses_nothing(tmp_path: Pa
         await adds_up(tmp_path)
         async with serving(tmp_path, toml) as running:
             await prune(running)
-            await there.wait_for(len(accepted), timeout=60)
+            await there.wait_for(len(accepted))
             again = await asyncio.gather(
                 *(duplicate(running.url, batch) for batch in list(accepted)[:20])
             )

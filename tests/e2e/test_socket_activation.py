@@ -49,7 +49,7 @@ class Notified:
         self._socket.setblocking(False)
 
     async def next(self) -> str:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             loop = asyncio.get_running_loop()
             return (await loop.sock_recv(self._socket, 4096)).decode()
 
@@ -87,7 +87,7 @@ async def activated(
 
 async def end(process: asyncio.subprocess.Process, number: signal.Signals) -> int:
     process.send_signal(number)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await process.wait()
 
 

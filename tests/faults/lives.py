@@ -70,7 +70,7 @@ def count_accepted(there: Witnesses) -> int:
 async def still(count: Callable[[], int], for_s: float = 1.0) -> int:
     """What it counts, once that has not changed for so long; it must come about."""
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         found, since = count(), loop.time()
         while loop.time() - since < for_s:
             await asyncio.sleep(0.05)

@@ -12,7 +12,7 @@ from receiver.crashtest.plan import Plan
 from receiver.crashtest.processes import witnesses
 from tests.faults.lives import LONG, accepted, alive, broken, finished, trapped
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120 * LONG)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300 * LONG)]
 
 HOUR = 3600
 

@@ -24,7 +24,7 @@ from tests.faults.lives import LONG, accepted, alive, broken, finished
 from tests.serving import Serving, config, serving
 from tests.web.wire import connected, event, post, request
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(60 * LONG)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300 * LONG)]
 
 IDLE, SLOW = 1_000 * LONG, 100 * LONG
 LIMIT = 500 if LONG == 1 else 20_000

@@ -30,7 +30,7 @@ from tests.serving import command, config, serving
 from tests.sinks import sink
 from tests.web.wire import connected, event, post, request
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120 * LONG)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300 * LONG)]
 
 POLITE = {"failing": 0.0, "resetting": 0.0, "slow": 0.0}
 """A sink that gives no reason to be asked twice."""
@@ -260,7 +260,7 @@ async def test_what_may_not_be_written_is_said_at_the_start_with_what_to_do(
             *UNPRIVILEGED, *RECEIVER, "serve",
             cwd=folder, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        _, said = await asyncio.wait_for(process.communicate(), 30)
+        _, said = await asyncio.wait_for(process.communicate(), 60)
     finally:
         folder.chmod(0o700)
 

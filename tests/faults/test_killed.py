@@ -17,7 +17,7 @@ from receiver.crashtest.processes import Failed, Life, witnesses
 from tests.faults.lives import LONG, accepted, alive, broken, death, finished, trapped
 from tests.faults.points import POINTS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120 * LONG)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300 * LONG)]
 
 RELEASED = sorted((Path(__file__).parents[1] / "stores" / "released").glob("*.sql"))
 

@@ -22,7 +22,7 @@ from tests.faults.lives import LONG, trapped
 from tests.serving import command, config
 from tests.stores.making import claim, decision, difference, event
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240 * LONG)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300 * LONG)]
 
 DAY = timedelta(days=1)
 PRUNING = ("before-pruning", "inside-pruning", "after-pruning")

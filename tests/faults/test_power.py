@@ -18,7 +18,7 @@ from tests.faults.lives import LONG, accepted, alive, broken, finished, trapped
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(60 * LONG),
+    pytest.mark.timeout(300 * LONG),
     pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler"),
 ]
 

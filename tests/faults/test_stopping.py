@@ -9,7 +9,7 @@ from receiver.crashtest.plan import Plan
 from receiver.crashtest.processes import witnesses
 from tests.faults.lives import LONG, accepted, alive, broken, finished
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120 * LONG)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300 * LONG)]
 
 GRACE_S = 20.0
 """As `plan` has it in its configuration."""

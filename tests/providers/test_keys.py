@@ -221,7 +221,7 @@ async def test_what_was_remembered_and_is_damaged_is_fetched_anew(
 
 async def remembered(store: Store, server: KeyServer) -> None:
     """Return when the keys are in the store: that is done after they are in use."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await store.remembered(f"keys at {server.url}") is None:
             await store.ping()  # takes its turn behind what is being written
 

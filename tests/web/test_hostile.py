@@ -115,7 +115,7 @@ async def test_a_client_that_never_reads_is_let_go(hasty):
         metrics = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"
 
         wire, times = Wire(sock), 0
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await pour(wire, metrics * 8, 1):
                 times += 1
                 await asyncio.sleep(0.02)  # what is sent is not too much at once
@@ -133,7 +133,7 @@ async def test_slow_large_bodies_do_not_keep_small_ones_out(patient):
     async with connected(patient.url) as slow:
         await slow.send(large[:-10])
         forged = {"x-sora2-signature": "forged"}
-        async with asyncio.timeout(20):  # the server reads on between these
+        async with asyncio.timeout(60):  # the server reads on between these
             while (
                 other := await post(patient.url, b"y" * 100_000, forged)
             ).status == 401:
@@ -165,12 +165,12 @@ async def test_a_large_body_without_the_token_is_not_waited_for(tmp_path):
     async with serving(tmp_path, config(source='token = "t"')) as server:
         async with connected(server.url) as wire:
             await wire.send(request(body)[:150_000])
-            answer = await wire.answer(timeout=5)
+            answer = await wire.answer()
             await wire.send(
                 request(body)[150_000:] + request(body, path=PATH + "?token=t")
             )
             accepted = await wire.answer()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (kept := await rejections(server)):
                 pass
 
@@ -243,7 +243,7 @@ async def test_the_headers_of_refused_requests_are_not_kept_whole(hasty):
     answer = await post(hasty.url, body, headers)
 
     assert answer.status == 401
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not (
             kept := [r for r in await rejections(hasty) if r["body_bytes"] == 1_717]
         ):
@@ -325,7 +325,7 @@ async def test_a_refusal_during_the_keeping_of_another_is_kept(tmp_path):
             await asyncio.sleep(0.6)  # it is being written
             await post(server.url, b"2", {})
             store.execute("ROLLBACK")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(await rejections(server)) < 2:
                 pass
         await server.kill()

@@ -221,7 +221,7 @@ def source(case: Case) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_no_damaged_request_gets_in_and_none_breaks_anything(
     tmp_path: Path, seed: int

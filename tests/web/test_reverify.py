@@ -30,7 +30,7 @@ async def refused(running: Serving, sent: bytes, headers: dict[str, str]) -> Non
 
 async def rejections(folder: Path, count: int) -> list[dict[str, Any]]:
     """The rejections, once there are so many, the oldest first."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             _, out, _ = await command(folder, "rejections", "list", "--json")
             found: list[dict[str, Any]] = json.loads(out)

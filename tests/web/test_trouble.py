@@ -55,7 +55,7 @@ async def test_the_token_guards_the_address_and_is_not_kept(tmp_path):
         unsigned = await post(server.url, body, {}, path=right)
         accepted = await post(server.url, body, path=right)
         ping = await post(server.url, b'{"event":"test"}', {})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(await output(server, "rejections", "list")) < 4:
                 pass
         rejections = await output(server, "rejections", "list")
@@ -97,7 +97,7 @@ async def test_too_much_at_once_is_told_to_come_back(tmp_path):
 
 async def first_refusal(server: Serving, body: bytes) -> Any:
     """Once the server has read what the other connection sent."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             answer = await post(server.url, body, {"x-sora2-signature": "forged"})
             if answer.status != 401:
@@ -131,7 +131,7 @@ async def test_while_the_store_cannot_commit_nothing_is_accepted(tmp_path):
             unready = await get(server, "/readyz")
             alive = await get(server, "/healthz")
         accepted = await post(server.url, body)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (await get(server, "/readyz")).status != 200:  # noqa: ASYNC110 (it tells nobody)
                 await asyncio.sleep(0.1)
         stored = await output(server, "events", "list")
@@ -218,7 +218,6 @@ async def measure(wire: Wire, name: str, until: asyncio.Event) -> list[float]:
     return found
 
 
-@pytest.mark.timeout(120)
 async def test_a_batch_of_ten_thousand_does_not_hold_up_others(
     conditional, record_property
 ):

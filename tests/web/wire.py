@@ -50,7 +50,7 @@ class Wire:
     async def send(self, data: bytes) -> None:
         await self._loop.sock_sendall(self._sock, data)
 
-    async def answer(self, timeout: float = 20, *, bodyless: bool = False) -> Answer:
+    async def answer(self, timeout: float = 60, *, bodyless: bool = False) -> Answer:
         """The next response; `bodyless` for the answer to HEAD."""
         async with asyncio.timeout(timeout):
             while b"\r\n\r\n" not in self._read:
@@ -65,7 +65,7 @@ class Wire:
         body, self._read = self._read[:length], self._read[length:]
         return Answer(int(status.split()[1]), headers, body)
 
-    async def rest(self, timeout: float = 20) -> bytes:
+    async def rest(self, timeout: float = 60) -> bytes:
         """Whatever still comes until the other side closes."""
         async with asyncio.timeout(timeout):
             while await self._more():

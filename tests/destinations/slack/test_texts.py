@@ -193,7 +193,7 @@ async def test_an_attempt_that_is_cancelled_leaves_no_process(stand_in):
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):
             await sending
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while slack._templates.pool.pids:  # noqa: ASYNC110 (it tells nobody)
                 await asyncio.sleep(0.01)
 

@@ -19,6 +19,7 @@ from tests.web.wire import post
 
 ADMIN, READ = "the admin token of these tests", "a token that may only look"
 TOKENS = f'admin_token = "{ADMIN}"\nread_tokens = ["{READ}"]'
+SERVER = f'{TOKENS}\ngrace = "5m"'  # what holds up a stop is noticed
 
 _numbers = itertools.count(1)
 
@@ -60,7 +61,7 @@ class Place:
 
     async def until(self, path: str, done: Callable[[Any], object]) -> Any:
         """What a path answers, once that is as wanted."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not done(found := await self.get(path)):  # noqa: ASYNC110 (over HTTP)
                 await asyncio.sleep(0.02)
         return found
@@ -91,7 +92,7 @@ async def running(folder: Path) -> AsyncIterator[Place]:
     async with sink() as target:
         app = f'type = "http"\nurl = "{target.url}"'
         toml = config(
-            destinations={"app": app, "spare": app}, server=TOKENS, routes=ROUTES
+            destinations={"app": app, "spare": app}, server=SERVER, routes=ROUTES
         )
         async with serving(folder, toml) as server:
             url = server.url

@@ -25,7 +25,6 @@ EXAMPLES = 8
 """For each operation, beside those at the edges of what is allowed."""
 
 
-@pytest.mark.timeout(180)
 async def test_the_api_does_what_its_document_says_and_nothing_else(
     place: Place, tmp_path: Path
 ):

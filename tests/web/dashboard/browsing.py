@@ -31,7 +31,7 @@ async def entered(browser: Browser, url: str, token: str = ADMIN, **how: Any) ->
     """A page on which somebody has signed in; trouble on it fails the test."""
     context = await browser.new_context(**how)
     page = await context.new_page()
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(60_000)
     await page.goto(url)
     await page.get_by_label("Token").fill(token)
     await page.get_by_role("button", name="Sign in").click()

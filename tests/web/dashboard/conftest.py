@@ -89,7 +89,7 @@ class Place:
 
     async def listed(self, path: str, pattern: str) -> str:
         """The first of a kind of id on a page, once there is one."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (found := re.search(pattern, await self.admin.see(path))):  # noqa: ASYNC110 (over HTTP)
                 await asyncio.sleep(0.1)
         return found[0]

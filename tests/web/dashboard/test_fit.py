@@ -75,7 +75,6 @@ def hostile() -> bytes:
     return json.dumps(body).encode()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [{"width": 1280, "height": 900}, PHONE])
 async def test_whatever_is_long_fits_its_page(

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
-import pytest
 from playwright.async_api import Browser, Page
 
 from receiver import clock
@@ -60,7 +59,6 @@ async def asked(browser: Browser, url: str, button: str) -> Page:
     return page
 
 
-@pytest.mark.timeout(120)
 async def test_what_is_left_of_very_many_is_said_and_cancelled_next(
     tmp_path: Path, chromium: Browser
 ):
@@ -85,7 +83,6 @@ async def test_what_is_left_of_very_many_is_said_and_cancelled_next(
     assert "/ui/deliveries?" in path
 
 
-@pytest.mark.timeout(120)
 async def test_none_is_tried_again_twice_though_it_stays_pending(
     tmp_path: Path, chromium: Browser
 ):

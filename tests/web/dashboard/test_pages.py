@@ -341,7 +341,7 @@ async def test_foreign_pictures_are_fetched_only_for_who_asks(place: Place):
 
 
 async def test_the_page_is_told_when_something_has_changed(place: Place):
-    async with place.admin.http.stream("GET", "/ui/live", timeout=20) as answer:
+    async with place.admin.http.stream("GET", "/ui/live", timeout=60) as answer:
         lines = answer.aiter_lines()
         assert await anext(lines) == ": connected"
         await place.accepted()
@@ -356,7 +356,7 @@ async def test_the_page_is_told_when_something_has_changed(place: Place):
 
 async def test_nothing_is_streamed_to_who_is_not_signed_in(shared: Place):
     shared.reader.http.follow_redirects = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         kept = shared.reader.http.cookies
         shared.reader.http.cookies = type(kept)()
         answer = await shared.reader.http.get("/ui/live")

@@ -88,7 +88,7 @@ class Studio:
 
     async def joins(self, count: int, **query: str) -> Any:
         """What the API lists, once there are so many."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len((found := await self.asked("", 200, **query))["items"]) < count:  # noqa: ASYNC110 (over HTTP)
                 await asyncio.sleep(0.05)
         return found
