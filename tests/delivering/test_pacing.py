@@ -78,12 +78,13 @@ async def test_what_waited_leaves_at_the_rate_and_not_at_once(bench, target):
     for _ in range(30):
         await bench.accept("app")
 
-    await bench.start(to(target, max_rate=Rate(20, 1)))
+    await bench.start(to(target, max_rate=Rate(20, 1), concurrency=2))
     await bench.settled("app", Status.DELIVERED)
 
     assert times.at[-1] - times.at[0] > 29 / 20 - 0.2
-    for first in times.at:
-        assert sum(1 for t in times.at if first <= t < first + 0.5) <= 14
+    for first in times.at:  # what the rate allows, its slack, and what was on its way
+        within = sum(1 for t in times.at if first <= t < first + 0.5)
+        assert within <= 10 + 2 + 1 + 2
 
 
 async def test_a_rate_that_is_slow_claims_little_ahead(bench, target):
@@ -339,7 +340,13 @@ async def test_what_waited_for_a_destination_that_was_down_drains_at_its_rate(
     for _ in range(150):
         await bench.accept("app")
     await bench.start(
-        to(target, breaker=breaker(SHORT), max_rate=Rate(100, 1), retry=PATIENT)
+        to(
+            target,
+            breaker=breaker(SHORT),
+            max_rate=Rate(100, 1),
+            concurrency=8,
+            retry=PATIENT,
+        )
     )
     await open_breaker(bench)
     opened_at = asyncio.get_running_loop().time()
@@ -351,8 +358,8 @@ async def test_what_waited_for_a_destination_that_was_down_drains_at_its_rate(
 
     taken = times.at[while_down:]
     assert while_down <= 8 + 2 + 1 + probes  # the first are in flight, begun meanwhile
-    for first in taken:
-        assert sum(1 for t in taken if first <= t < first + 0.3) <= 30 + 10 + 3
+    for first in taken:  # what the rate allows, its slack, and what was on its way
+        assert sum(1 for t in taken if first <= t < first + 0.3) <= 30 + 10 + 1 + 8
     assert taken[-1] - taken[0] > 149 / 100 - 0.2
 
 
