@@ -5,7 +5,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 
@@ -27,19 +28,32 @@ RELEASED = sorted((Path(__file__).parents[1] / "stores/released").glob("*.sql"))
 
 KILLED = """
 import os, signal, sys
+from pathlib import Path
 from receiver.stores.sqlite.migrate import migrate
 from receiver.stores.sqlite.reader import open_file
-left = int(sys.argv[2])
-def statement(_):
-    global left
-    left -= 1
-    if left < 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-connection = open_file(__import__("pathlib").Path(sys.argv[1]), "rw")
-connection.execute("PRAGMA cache_size = 1")  # what is changed goes to the log at once
-connection.set_trace_callback(statement)
-migrate(connection)
+
+def migrate_some(path, left):
+    def statement(_):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    connection = open_file(Path(path), "rw")
+    connection.execute("PRAGMA cache_size = 1")  # what is changed goes to the log at once
+    connection.set_trace_callback(statement)
+    migrate(connection)
+    connection.close()
+
+for line in sys.stdin:
+    statements, _, path = line.rstrip().partition(" ")
+    if (child := os.fork()) == 0:
+        migrate_some(path, int(statements))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
+"""Has each migration it is told of made by a process of its own, which it forks: to
+start Python for each statement would take a minute."""
 
 
 def release(path: Path, script: Path) -> None:
@@ -47,10 +61,26 @@ def release(path: Path, script: Path) -> None:
         connection.executescript(script.read_text())
 
 
-def migrated_and_killed(path: Path, statements: int) -> int:
+@pytest.fixture
+def migrated_and_killed() -> Iterator[Callable[[Path, int], int]]:
     """How a process ended that was killed after so many statements of a migration."""
-    arguments = [sys.executable, "-c", KILLED, str(path), str(statements)]
-    return subprocess.run(arguments, check=False).returncode
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        bufsize=1,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        asked, told = process.stdin, process.stdout
+
+        def after(path: Path, statements: int) -> int:
+            asked.write(f"{statements} {path}\n")
+            return int(told.readline())
+
+        yield after
+        asked.close()
 
 
 def query(path: Path, sql: str) -> list[tuple[object, ...]]:
@@ -81,8 +111,9 @@ def expected(path: Path, script: Path, schema: int) -> Sequence[tuple[object, ..
 
 @pytest.mark.parametrize("script", RELEASED, ids=lambda script: script.stem)
 def test_a_migration_killed_at_any_statement_leaves_the_schema_before_or_after_a_step(
-    tmp_path, script
+    tmp_path, script, migrated_and_killed
 ):
+    wanted = cache(partial(expected, tmp_path / "expected.db", script))
     seen: list[int] = []
     for statements in count():
         path = tmp_path / f"{statements}.db"
@@ -94,7 +125,7 @@ def test_a_migration_killed_at_any_statement_leaves_the_schema_before_or_after_a
         schema = schema_of(path)
         seen.append(schema)
         assert before <= schema <= newest()
-        assert tables(path) == expected(tmp_path / "expected.db", script, schema)
+        assert tables(path) == wanted(schema)
         assert query(path, "PRAGMA integrity_check") == [("ok",)]
         assert query(path, "SELECT count(*) FROM events") == [(6,)]
         if ended == 0:
@@ -105,7 +136,7 @@ def test_a_migration_killed_at_any_statement_leaves_the_schema_before_or_after_a
     assert seen == sorted(seen)
 
 
-async def test_a_killed_migration_is_finished_by_the_next(alone):
+async def test_a_killed_migration_is_finished_by_the_next(alone, migrated_and_killed):
     path = alone.folder / "receiver.db"
     release(path, RELEASED[0])
     assert migrated_and_killed(path, 12) == -signal.SIGKILL
