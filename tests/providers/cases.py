@@ -3,6 +3,7 @@
 import base64
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from receiver.models import Request
@@ -31,7 +32,7 @@ class Case:
 
     name: str
 
-    @property
+    @cached_property
     def schemes(self) -> bool:
         return bool(making.provider(self.name).schemes)
 
@@ -40,17 +41,17 @@ class Case:
         form = making.provider(self.name).schemes[0].key
         return str(_FORMS[form](text))
 
-    @property
+    @cached_property
     def publishes(self) -> bool:
         """Whether it signs with private keys, and publishes the public ones."""
         return bool(making.provider(self.name).keys_url)
 
-    @property
+    @cached_property
     def secrets(self) -> tuple[str, str]:
         words = ("the one secret of this source", "the next secret of this source")
         return (self.secret(words[0]), self.secret(words[1]))
 
-    @property
+    @cached_property
     def stranger(self) -> str:
         return self.secret("the secret of somebody else")
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -40,11 +41,13 @@ class Shot:
     how: str
 
 
+provider = cache(Case.provider)  # each is asked for tens of thousands of times
+
 Damage = Callable[[random.Random, Case, Request], Request]
 
 
 def no_signature(_: random.Random, case: Case, sent: Request) -> Request:
-    names = case.provider().signature_headers
+    names = provider(case).signature_headers
     return replace(
         sent, headers={n: v for n, v in sent.headers.items() if n not in names}
     )
@@ -52,9 +55,8 @@ def no_signature(_: random.Random, case: Case, sent: Request) -> Request:
 
 def other_signature(rng: random.Random, case: Case, sent: Request) -> Request:
     """Every digit of the signatures replaced, their form kept."""
-    provider = case.provider()
     headers = dict(sent.headers)
-    for scheme in provider.schemes:
+    for scheme in provider(case).schemes:
         for given in given_signatures(scheme, sent.headers):
             made = encoded(scheme.encoding, rng.randbytes(max(1, len(given) // 2)))
             headers[scheme.header] = headers[scheme.header].replace(given, made)
@@ -63,7 +65,7 @@ def other_signature(rng: random.Random, case: Case, sent: Request) -> Request:
 
 def cut_signature(rng: random.Random, case: Case, sent: Request) -> Request:
     headers = dict(sent.headers)
-    for name in case.provider().signature_headers & headers.keys():
+    for name in provider(case).signature_headers & headers.keys():
         headers[name] = headers[name][: -rng.randint(3, 20)]
     return replace(sent, headers=headers)
 
@@ -72,7 +74,7 @@ def old(rng: random.Random, case: Case, sent: Request) -> Request:
     """Signed with the right secret, long ago or far ahead."""
     off = timedelta(seconds=rng.choice([-1, 1]) * rng.randint(400, 10**6))
     made = outgoing(
-        case.provider(),
+        provider(case),
         sent.body,
         sent.received_at + off,
         secret=case.secrets[0],
@@ -83,7 +85,7 @@ def old(rng: random.Random, case: Case, sent: Request) -> Request:
 
 def by_a_stranger(_: random.Random, case: Case, sent: Request) -> Request:
     made = outgoing(
-        case.provider(),
+        provider(case),
         sent.body,
         sent.received_at,
         secret=case.stranger,
@@ -123,7 +125,7 @@ def _named(sent: Request) -> dict[str, str]:
 def damages(case: Case) -> tuple[Damage, ...]:
     if not case.schemes:
         return (no_token, other_token)
-    signs = case.provider().signs
+    signs = provider(case).signs
     return (
         *(no_signature, other_signature, cut_signature, by_a_stranger),
         *((other_body,) if "body" in signs else ()),
@@ -186,7 +188,7 @@ def _sent(case: Case, sample: Sample) -> Request:
     now = clock.now()
     secret = case.secrets[0] if case.schemes else None
     made = outgoing(
-        case.provider(), sample.body, now, secret=secret, headers=sample.headers
+        provider(case), sample.body, now, secret=secret, headers=sample.headers
     )
     return Request(made.headers, made.query, made.body, now)
 
@@ -234,7 +236,7 @@ async def test_no_damaged_request_gets_in_and_none_breaks_anything(
                 for shot in some:
                     await wire.send(on_the_wire(case, shot.sent))
                     answer = await wire.answer()
-                    refused = case.provider().refused_status
+                    refused = provider(case).refused_status
                     bad = answer.status >= 500 and answer.status != refused
                     if bad or (answer.status < 300 and not shot.authentic):
                         wrong.append(f"{case.name} {shot.how}: {answer}")
