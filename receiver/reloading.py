@@ -6,6 +6,7 @@ from receiver import logs
 from receiver.app import App
 from receiver.errors import SettingsError, StoreError
 from receiver.settings import Settings
+from receiver.web.api.access import weaknesses
 from receiver.web.api.parts import Reread
 
 
@@ -53,7 +54,8 @@ def _fixed(settings: Settings) -> tuple[object, ...]:
 async def warn(app: App) -> None:
     """Say what works, but not as somebody may think."""
     log = logs.get()
-    for key, message in app.senders.warnings():
+    weak = weaknesses(app.parts.settings.server)
+    for key, message in (*app.senders.warnings(), *weak):
         log.warning("config.warning", key=key, message=message)
     for advice in await app.orphans():
         log.warning("deliveries.orphaned", advice=advice)

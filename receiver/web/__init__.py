@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from receiver import logs
 from receiver.web.api import ERRORS, routes
-from receiver.web.api.access import Who, by_token, weaknesses
+from receiver.web.api.access import Who, by_token
 from receiver.web.api.parts import Parts
 from receiver.web.api.problems import render
 from receiver.web.dashboard import HOW, is_on
@@ -58,8 +58,6 @@ def create_admin_app(health: Health, parts: Parts) -> ASGIApp:
 def begin(parts: Parts) -> None:
     """What pages show of the last hour is counted from now on."""
     parts.trends.start(parts.stopping)
-    for key, why in weaknesses(parts.settings.server):
-        logs.get().warning("token.weak", key=key, error=why)
     if not is_on(parts.settings.server):
         logs.get().info("dashboard.off", advice=HOW)
 

@@ -21,13 +21,18 @@ import httptools
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from receiver import clock, logs
 from receiver.web.cycle import EXTENSIONS, Cycle
 from receiver.web.limits import connection_limit
+from receiver.web.seldom import Seldom
 
 MAX_HEADER_BYTES = 64 * 1024
 MAX_HEADERS = 100
 MAX_QUEUED = 32
 """Requests on one connection that wait for an earlier one to be answered."""
+
+MALFORMED_EVERY_S = 60.0
+"""What is no HTTP is logged at most so often, with a count."""
 
 _BETWEEN, _HEADERS, _BODY = range(3)
 
@@ -57,6 +62,8 @@ class BoundedProtocol(HttpToolsProtocol):
     silent: ClassVar[dict["BoundedProtocol", None]] = {}
     """All that wait for their client, in the order in which it last brought something
     to its end; with some among them on which an answer is owed."""
+
+    malformed: ClassVar[Seldom] = Seldom(MALFORMED_EVERY_S)
 
     _timer: asyncio.TimerHandle | None = None
     _read_timer: asyncio.TimerHandle | None = None
@@ -161,8 +168,8 @@ class BoundedProtocol(HttpToolsProtocol):
             if isinstance(error.__context__, _Refused):
                 self._end("431 Request Header Fields Too Large", "headers_too_large")
             else:
-                self.logger.warning("Invalid HTTP request received.")
                 self._end("400 Bad Request", "malformed_request")
+                self._tell_malformed()
             return
         if self._stage != _BETWEEN:
             if self._progress:
@@ -395,6 +402,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._say(status, code)
         self._close()
 
+    def _tell_malformed(self) -> None:
+        count = self.malformed.happened(clock.monotonic())
+        if count:
+            client = self.client[0] if self.client else ""
+            logs.get().warning("request.malformed", client=client, count=count)
+
     def _say(self, status: str, code: str) -> None:
         body = b'{"error":{"code":"%s","message":"%s"}}' % (
             code.encode(),
@@ -423,5 +436,6 @@ def bounded(
         "body_timeout_s": body_timeout_s,
         "max_connections": max_connections or connection_limit(),
         "silent": {},
+        "malformed": Seldom(MALFORMED_EVERY_S),
     }
     return type("Bounded", (BoundedProtocol,), limits)

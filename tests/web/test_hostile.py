@@ -29,6 +29,7 @@ from tests.web.wire import (
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e]
 
+RUBBISH = b"\x16\x03\x01\x02\x00\r\n\r\n"
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 HEAD = b"POST /webhook/sora2 HTTP/1.1\r\nhost: x\r\n"
 MEGABYTE = 1024 * 1024
@@ -352,3 +353,21 @@ def helper(server: Serving) -> int:
             if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
     raise AssertionError("no helper")
+
+
+async def test_what_is_not_http_is_answered_each_time_and_logged_once_in_our_format(
+    tmp_path: Path,
+):
+    async with serving(tmp_path, config()) as server:
+        answers = []
+        for _ in range(20):
+            async with connected(server.url) as wire:
+                await wire.send(RUBBISH)
+                answers.append(await wire.answer())
+        line = await server.line("request.malformed")
+        await server.stop()
+
+    assert {(one.status, one.code) for one in answers} == {(400, "malformed_request")}
+    assert (line["count"], line["client"]) == (1, "127.0.0.1")
+    assert [one for one in server.log if one["event"] == "request.malformed"] == [line]
+    assert "" not in {one["event"] for one in server.log}

@@ -84,7 +84,7 @@ async def test_a_token_that_may_be_guessed_is_warned_of_and_not_shown(tmp_path: 
     short, dull, good = "hunter2", "abababababababababab", "9f86d081884c7d659a2f"
     toml = config(server=f'admin_token = "{short}"\nread_tokens = ["{good}", "{dull}"]')
     async with serving(tmp_path, toml) as server:
-        lines = await server.lines("token.weak", 2)
+        lines = await server.lines("config.warning", 2)
         log = "\n".join(server.raw)
     _, checked, _ = await command(tmp_path, "check")
     _, examined, _ = await command(tmp_path, "doctor", "--offline", "--json")
