@@ -359,8 +359,8 @@ class Replay:
     """
     New deliveries of stored events, as they were asked for.
 
-    `progress` is 0 to 1 by where in time it is; `events` are those gone through so
-    far, the last one being `reached`.
+    `progress` is 0 to 1, by the events it finds, or where they are many by where in
+    time it is; `events` are those gone through so far, the last one being `reached`.
     """
 
     id: str

@@ -16,9 +16,9 @@ from typing import Any
 
 from receiver import clock, ids, logs
 from receiver.delivery import ReadEvent
-from receiver.errors import Conflict, NotFound, ReceiverError
+from receiver.errors import Conflict, NotFound, ReceiverError, StoreError
 from receiver.models import Replay, ReplayState, ReplayStep, State
-from receiver.replay import targets
+from receiver.replay import left, targets
 from receiver.routing import Router
 from receiver.settings import Settings
 from receiver.stores import EventFilter, Store, StoredEvent
@@ -138,12 +138,14 @@ class Replayer:
         log = logs.get()
         due_at = max(replay.due_at or clock.now(), clock.now())
         after, going = replay.reached, True
+        total = await self._total(replay)
         while going:
             try:
-                if (await self._store.replay(replay.id)).state != ReplayState.RUNNING:
+                replay = await self._store.replay(replay.id)
+                if replay.state != ReplayState.RUNNING:
                     break
                 began = clock.monotonic()
-                step, wanted, more = await self._step(replay, after, due_at)
+                step, wanted, more = await self._step(replay, total, after, due_at)
                 added = await self._store.add_replayed(
                     replay.id,
                     wanted,
@@ -182,8 +184,18 @@ class Replayer:
             async with asyncio.timeout(max(worked_s, early_s if self._stays else 0)):
                 await self._cancelled[replay.id].wait()
 
+    async def _total(self, replay: Replay) -> int | None:
+        """The events it goes through from beginning to end, if they are soon counted."""
+        if replay.asked.get("events") is not None:
+            return None
+        where = filter_of(replay.asked.get("where") or {}, until=replay.created_at)
+        with suppress(StoreError):
+            ahead = await left(self._store, where, replay.reached)
+            return None if ahead is None else replay.events + ahead
+        return None
+
     async def _step(
-        self, replay: Replay, after: str | None, due_at: datetime
+        self, replay: Replay, total: int | None, after: str | None, due_at: datetime
     ) -> tuple[ReplayStep, list[tuple[str, str, datetime]], bool]:
         """The next step, the deliveries it makes, and whether there may be more."""
         size = self._size(replay)
@@ -194,7 +206,7 @@ class Replayer:
         step = ReplayStep(
             found[-1].event.id if found else after or ids.public("evt", 0),
             len(there),
-            _progress(replay, found, done=not found),
+            _progress(replay, found, total, len(there)),
             next_due,
             not found,
         )
@@ -258,10 +270,14 @@ def filter_of(asked: Mapping[str, Any], *, until: datetime) -> EventFilter:
     )
 
 
-def _progress(replay: Replay, found: Sequence[StoredEvent], *, done: bool) -> float:
-    """How much of the time that was asked for has been gone through."""
-    if done or not found:
-        return 1.0 if done else 0.0
+def _progress(
+    replay: Replay, found: Sequence[StoredEvent], total: int | None, there: int
+) -> float:
+    """How much of the events, or else of their time, has been gone through then."""
+    if not found:
+        return 1.0
+    if total:
+        return min((replay.events + there) / total, 1.0)
     named = replay.asked.get("events")
     if named:
         last = found[-1].event.id

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from receiver import clock, replayer
-from receiver.models import Event, ReplayState
+from receiver import clock, replay, replayer
+from receiver.models import Event, Replay, ReplayState
 from receiver.replayer import STEP, Replayer
 from receiver.settings import Route, Server, Settings, StoreSettings
 from receiver.stores import open_store
@@ -97,3 +98,48 @@ async def test_a_replay_that_waits_with_its_next_step_is_shown_as_running(
 
     assert (halfway.state, halfway.deliveries) == (ReplayState.RUNNING, 40)
     assert (done.state, done.deliveries) == (ReplayState.DONE, 60)
+
+
+async def after_a_step_each(folder: Path, lives: int) -> list[Replay]:
+    """
+    How far each of so many processes brings a slow replay of all there is: a burst of
+    long ago, and one event of today.
+    """
+    store = await open_store(f"sqlite:///{folder}/receiver.db")
+    for _ in range(99):
+        await accepted(store, "crm", at=clock.now() - timedelta(days=20))
+    await accepted(store, "crm", at=clock.now())
+    found: list[Replay] = []
+    try:
+        for life in range(lives):
+            steps: asyncio.Queue[Iterable[str]] = asyncio.Queue()
+            staying = Replayer(SETTINGS, store, as_it_is, steps.put_nowait)
+            await staying.start()
+            if not life:
+                made = await staying.create({"where": {}, "per_second": 10})
+            await asyncio.wait_for(steps.get(), 60)
+            await staying.stop()
+            found.append(await store.replay(made.id))
+    finally:
+        await store.close()
+    return found
+
+
+async def test_how_far_a_replay_is_is_told_by_its_events_also_after_a_restart(
+    tmp_path: Path,
+):
+    found = await after_a_step_each(tmp_path, 2)
+
+    assert 20 <= found[0].events < found[1].events < 100
+    assert [one.progress for one in found] == [one.events / 100 for one in found]
+
+
+async def test_how_far_a_replay_is_is_told_by_time_where_its_events_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(replay, "COUNTED", 50)
+
+    [found] = await after_a_step_each(tmp_path, 1)
+
+    assert found.events >= 20
+    assert found.progress < 0.01
