@@ -40,7 +40,15 @@ class Forwarder:
         self._place = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         self._down = False
 
-    async def post(self, shown: Mapping[str, Any]) -> Answer | None:
+    async def post(self, shown: Mapping[str, Any]) -> Answer:
+        """What is answered in the end."""
+        while True:
+            answer = await self._post(shown)
+            if answer is not None:
+                return answer
+            await asyncio.sleep(RETRY_S)
+
+    async def _post(self, shown: Mapping[str, Any]) -> Answer | None:
         """What was answered; None if nothing was."""
         try:
             answer = await post(self._session, self._url, again(shown))
@@ -52,14 +60,6 @@ class Forwarder:
             return None
         self._tell(False, "answers again")
         return answer
-
-    async def post_until_answered(self, shown: Mapping[str, Any]) -> Answer:
-        """What is answered in the end."""
-        while True:
-            await asyncio.sleep(RETRY_S)
-            answer = await self.post(shown)
-            if answer is not None:
-                return answer
 
     def _tell(self, down: bool, text: str) -> None:
         if self._down != down:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 import click
 import httpx
 
+from receiver import ids
 from receiver.cli.common import looking
 from receiver.cli.output import clean
 from receiver.cli.sse import messages
@@ -101,6 +102,18 @@ class Live:
                             after = one.id
                             yield one
             await asyncio.sleep(RETRY_S)
+
+    async def watch(self) -> None:
+        """
+        Say when the connection is lost, and made again, and take no event; without end.
+
+        Raises:
+            ReceiverError: the server refuses, and would again.
+        """
+        behind_all = ids.public("evt", ids.LARGEST)
+        async with aclosing(self.follow(behind_all)) as stream:
+            async for _ in stream:
+                pass
 
     async def _stream(self, after: str | None) -> AsyncGenerator[Streamed, None]:
         asked = {

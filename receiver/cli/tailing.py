@@ -28,6 +28,9 @@ from receiver.errors import StoreError
 from receiver.settings import Settings
 from receiver.shown import Wanted
 
+PATIENCE_S = 0.5
+"""How long a program may take to answer before the stream of events is left."""
+
 _where = options(
     click.option("--source", help="From this source."),
     click.option("--type", "type_", help='Of this type; globs like "batch.*".'),
@@ -158,28 +161,49 @@ class Tailing:
     async def run(self, after: str | None) -> None:
         """Go on for ever."""
         while True:
-            held: Mapping[str, Any] | None = None
+            held: asyncio.Task[None] | None = None
             async with aclosing(self._live.follow(after)) as stream:
                 async for one in stream:
-                    if one.shown is not None and not await self._handled(one.shown):
-                        held = one.shown
-                        break
                     after = one.id
+                    if one.shown is not None:
+                        held = await self._handled(one.shown)
+                    if held is not None:
+                        break
             # Nothing is streamed to us while we wait: a server that stops would wait.
-            if held is not None and self._forwarder is not None:
-                answer = await self._forwarder.post_until_answered(held)
-                self._done(held, answer)
-                after = held["id"]
+            if held is not None:
+                await self._watching(held)
 
-    async def _handled(self, shown: Mapping[str, Any]) -> bool:
-        """Whether this is done; not if nothing answers where it is forwarded to."""
+    async def _handled(self, shown: Mapping[str, Any]) -> asyncio.Task[None] | None:
+        """None: this is done.  Else it is being forwarded, and nothing answers yet."""
         if self._forwarder is None:
             self._done(shown, None)
-            return True
-        answer = await self._forwarder.post(shown)
-        if answer is not None:
-            self._done(shown, answer)
-        return answer is not None
+            return None
+        work = asyncio.create_task(self._forward(self._forwarder, shown))
+        try:
+            await asyncio.wait([work], timeout=PATIENCE_S)
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+        if not work.done():
+            return work
+        await work
+        return None
+
+    async def _forward(self, forwarder: Forwarder, shown: Mapping[str, Any]) -> None:
+        self._done(shown, await forwarder.post(shown))
+
+    async def _watching(self, work: asyncio.Task[None]) -> None:
+        """Wait for this; meanwhile it is said whether there is a connection."""
+        watch = asyncio.create_task(self._live.watch())
+        both = (work, watch)
+        try:
+            done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for one in done:
+                await one
+        finally:
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
 
     def _done(self, shown: Mapping[str, Any], answer: Answer | None) -> None:
         self._events += 1

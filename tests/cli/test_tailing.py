@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -249,6 +249,51 @@ async def test_events_wait_while_the_program_is_down_and_that_is_said_once(
     assert sum("does not answer" in line for line in tailing.err) == 1
     assert f"{events[0]} waits for it" in "".join(tailing.err)
     assert sum("answers again" in line for line in tailing.err) == 1
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+async def test_a_lost_connection_is_said_also_while_the_program_does_not_answer(
+    tmp_path: Path, where: str
+):
+    still = asyncio.Event()
+
+    async def hang(_seen: Seen) -> web.Response:
+        await still.wait()
+        return web.Response()
+
+    port = lasting()
+    toml = config(server=TOKENS).replace("port = 0", f"port = {port}")
+    arguments = ["--from", f"http://127.0.0.1:{port}"] if where == "there" else []
+    async with sink() as program, AsyncExitStack() as stack:
+        program.respond = hang
+        async with serving(tmp_path, toml) as server:
+            events = [await accepted(server, f"bat_{n}") for n in range(2)]
+            tailing = await stack.enter_async_context(
+                tail(
+                    tmp_path,
+                    "--since",
+                    "1h",
+                    "--forward",
+                    program.url,
+                    *arguments,
+                    environment={"RECEIVER_TOKEN": ADMIN},
+                )
+            )
+            await program.wait_for(1)
+            stopped = await server.stop()
+            await tailing.said("not connected")
+        async with serving(tmp_path, toml) as server:
+            await tailing.said("connected again")
+            events.append(await accepted(server, "bat_2"))
+            forwarded_meanwhile = len(program.seen)
+            still.set()
+            await tailing.printed(1 + len(events))
+            code = await tailing.interrupted()
+
+    assert (stopped, code, forwarded_meanwhile) == (0, 0, 1)
+    assert [seen.headers["webhook-id"] for seen in program.seen] == events
+    told = [line for line in tailing.err if "connected" in line]
+    assert len(told) == 3
 
 
 @pytest.mark.parametrize("where", ["here", "there"])
