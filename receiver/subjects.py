@@ -167,8 +167,10 @@ class CreditsLine:
     """
     Credits of what ended on one day (UTC), or from one source, or both.
 
-    `missing` is what was held and neither charged nor given back; `mismatches` counts
-    subjects whose credits do not add up.
+    `missing` is what was held and neither charged nor given back, `over` what was
+    charged and given back beyond what was held: each by the subjects of which all
+    three are known, for which `reserved + over = settled + refunded + missing`.
+    `mismatches` counts subjects whose credits do not add up.
     """
 
     day: date | None
@@ -178,4 +180,5 @@ class CreditsLine:
     settled: Number
     refunded: Number
     missing: Number
+    over: Number
     mismatches: int

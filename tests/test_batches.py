@@ -352,6 +352,8 @@ async def test_credits_add_up_by_day_and_source(firm: Firm):
     for batch, at in days.items():
         await firm.sent("batch.completed", at, batch_id=batch)
     await firm.sent("batch.completed", batch_id="odd", ledger={"settled": 80})
+    much = {"reserved": 100, "settled": 95, "refunded": 10}
+    await firm.sent("batch.completed", days["two"], batch_id="much", ledger=much)
     await firm.sent("as-sent", source="priced", batch_id="flat")
     await firm.sent("batch.running", batch_id="open")
     await firm.follow()
@@ -362,20 +364,20 @@ async def test_credits_add_up_by_day_and_source(firm: Firm):
         return [
             (
                 *(str(one.day or ""), one.source or "", one.subjects),
-                *(one.reserved, one.settled, one.refunded, one.missing),
+                *(one.reserved, one.settled, one.refunded, one.missing, one.over),
             )
             for one in found
         ]
 
-    assert await lines() == [("", "", 4, 300, 350, 30, 10)]
+    assert await lines() == [("", "", 5, 400, 445, 40, 10, 5)]
     assert await lines("day") == [
-        ("2026-01-24", "", 3, 200, 260, 20, 10),
-        ("2026-01-25", "", 1, 100, 90, 10, 0),
+        ("2026-01-24", "", 3, 200, 260, 20, 10, 0),
+        ("2026-01-25", "", 2, 200, 185, 20, 0, 5),
     ]
     assert await lines("source", source="priced") == [
-        ("", "priced", 1, 0, 90, 0, 0),
+        ("", "priced", 1, 0, 90, 0, 0, 0),
     ]
     assert await lines("day", "source", since=NOW + MINUTE) == [
-        ("2026-01-25", "sora2", 1, 100, 90, 10, 0),
+        ("2026-01-25", "sora2", 2, 200, 185, 20, 0, 5),
     ]
     assert await lines(until=NOW) == []

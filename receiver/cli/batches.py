@@ -369,7 +369,7 @@ def _columns(
 ) -> tuple[list[str], list[list[object]]]:
     names = [name for name in get_args(CreditsBy) if name in by]
     headings = [*(name.upper() for name in names), "BATCHES", "RESERVED", "SETTLED"]
-    headings += ["REFUNDED", "MISSING", "MISMATCHES"]
+    headings += ["REFUNDED", "MISSING", "OVER", "MISMATCHES"]
     rows = [
         [*(getattr(line, name) for name in names), *_numbers(line)] for line in lines
     ]
@@ -383,6 +383,7 @@ def _numbers(line: CreditsLine) -> list[object]:
         line.settled,
         line.refunded,
         line.missing,
+        line.over,
         line.mismatches,
     ]
 

@@ -127,7 +127,7 @@ async def test_credits_are_added_up_for_people_programs_and_spreadsheets(lived: 
     assert (line["subjects"], line["reserved"], line["settled"]) == (1, 100, 90)
     headings, row = csv.reader(io.StringIO(text))
     assert headings[0] == "day"
-    assert row[1:] == ["1", "100", "90", "10", "0", "0"]
+    assert row[1:] == ["1", "100", "90", "10", "0", "0", "0"]
 
 
 async def test_what_does_not_add_up_is_said_below_the_credits(place: Place):
@@ -138,6 +138,8 @@ async def test_what_does_not_add_up_is_said_below_the_credits(place: Place):
     out, _ = await place.run("batches", "credits")
     shown, _ = await place.run("batches", "show", "bat_odd")
 
+    assert out.splitlines()[0].split()[-3:] == ["MISSING", "OVER", "MISMATCHES"]
+    assert out.splitlines()[1].split()[-6:] == ["100", "95", "10", "0", "5", "1"]
     assert "! 1 batch whose credits do not add up" in out
     assert (
         "! ledger: its credits do not add up (95 credits charged and 10 given back are "

@@ -427,6 +427,7 @@ def credits_query(
         f"SELECT {_DAY}, source_id, count(*), coalesce(sum(reserved), 0),"
         " coalesce(sum(settled), 0), coalesce(sum(refunded), 0),"
         " coalesce(sum(max(reserved - settled - refunded, 0)), 0),"
+        " coalesce(sum(max(settled + refunded - reserved, 0)), 0),"
         f" count(*) FILTER (WHERE troubles & {ledger})"
         f" FROM subjects INDEXED BY subjects_ended {clause}"
         " GROUP BY 1, 2 ORDER BY 1, 2"

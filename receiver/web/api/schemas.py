@@ -330,6 +330,7 @@ NOUNS: dict[str, Schema] = {
         settled=NUMBER,
         refunded=NUMBER,
         missing=NUMBER,
+        over=NUMBER,
         mismatches=COUNT,
     ),
     "AuditEntry": record(id=COUNT, at=TIME, who=TEXT, what=TEXT, details=OBJECT),

@@ -81,6 +81,7 @@ async def test_a_batch_and_its_credits_are_what_the_commands_show(place: Place):
 
     assert said == [listed, shown, added["day"], added["both"]]
     assert added["both"][0]["settled"] == 90
+    assert added["both"][0]["over"] == 0
     assert len(shown["items"]) == 10
     assert [step["type"] for step in shown["steps"]][-1] == "batch.refunded"
 

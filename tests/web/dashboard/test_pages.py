@@ -321,6 +321,7 @@ async def test_a_batch_is_shown_with_its_life_and_its_results(place: Place):
     assert 'rel="noopener noreferrer nofollow"' in shown
     assert "reserved" in shown
     assert "sora2" in credits_
+    assert '<td data-label="Over">0</td>' in credits_
 
 
 async def test_foreign_pictures_are_fetched_only_for_who_asks(place: Place):
