@@ -4,10 +4,12 @@ import base64
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from fnmatch import fnmatchcase
 from typing import Any
 
 from receiver.errors import NotFound
+from receiver.messages.words import number
 from receiver.models import Event, Rejection
 from receiver.plain import plain
 from receiver.providers.kept import shown_headers, shown_query
@@ -151,6 +153,15 @@ def items_of(event: Event | None) -> list[dict[str, Any]]:
     found = data.get("items") if isinstance(data, dict) else None
     listed = found if isinstance(found, list) else []
     return [one for one in listed[:MOST_ITEMS] if isinstance(one, dict)]
+
+
+def lasted(found: Subject, event: Event | None) -> timedelta | None:
+    """How long it took; what the event with its results says, where nothing else does."""
+    data = event.data if event is not None else None
+    if found.lasted is not None or found.kind != "batch" or not isinstance(data, dict):
+        return found.lasted
+    said = number(data.get("duration_ms"))
+    return timedelta(milliseconds=said) if said is not None and said > 0 else None
 
 
 def links_of(event: Event | None) -> tuple[str, ...]:

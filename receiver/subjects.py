@@ -7,7 +7,7 @@ together say.  These are the nouns; `receiver.lifecycle` makes them out of event
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
 
@@ -110,6 +110,16 @@ class Subject:
     asked: int = 0
     next_ask_at: datetime | None = None
     ask_note: str | None = None
+
+    @property
+    def lasted(self) -> timedelta | None:
+        """
+        From its beginning to its end; None where it has none, or where its end is all
+        that was heard of it.
+        """
+        if self.ended_at is None or self.ended_at <= self.begun_at:
+            return None
+        return self.ended_at - self.begun_at
 
 
 @dataclass(frozen=True, slots=True)

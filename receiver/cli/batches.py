@@ -3,7 +3,7 @@
 import csv
 import sys
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -38,6 +38,7 @@ from receiver.shown import (
     MEANINGS,
     items_of,
     last_event,
+    lasted,
     links_of,
     shown_batch,
     shown_credits,
@@ -120,7 +121,7 @@ async def list_(
                 one.source,
                 one.state,
                 one.begun_at,
-                _took(one),
+                _words(one.lasted),
                 one.events,
                 one.troubles,
             )
@@ -181,7 +182,7 @@ async def show(
             return
         steps = await reader.subject_steps(found.id)
         event = await last_event(reader, senders, steps)
-    _show_facts(found)
+    _show_facts(found, lasted(found, event))
     _show_troubles(found, senders.of(found.source))
     click.secho("\ntimeline", bold=True)
     for line in drawn(timeline(steps)):
@@ -202,9 +203,11 @@ async def _one(reader: Reader, subject: str, source: str | None) -> Subject:
     return found[0]
 
 
-def _show_facts(found: Subject) -> None:
-    took, marks = _took(found), found.credits
-    ended = f"{found.ended_at:%Y-%m-%d %H:%M:%S}Z, after {took}" if took else None
+def _show_facts(found: Subject, took: timedelta | None) -> None:
+    marks, ended = found.credits, None
+    if found.ended_at is not None:
+        after = f", after {_words(took)}" if took is not None else ""
+        ended = f"{found.ended_at:%Y-%m-%d %H:%M:%S}Z{after}"
     told = {"reserved", "settled", "refunded", "request_id"}
     counters = {k: v for k, v in found.facts.items() if k not in told}
     facts(
@@ -276,7 +279,7 @@ def drawn(moments: Sequence[Moment]) -> Iterator[str]:
         line = f"{one.at.strftime(form)}  o  {kind}  {state}  {one.step.event_id}"
         yield "  " + line + (notes if one.notes else "")
         if one.lasted is not None:
-            yield "  " + f"{lasting(one.lasted.total_seconds() * 1000):>{wide}}  |"
+            yield "  " + f"{_words(one.lasted):>{wide}}  |"
 
 
 def _show_results(event: Event | None) -> None:
@@ -302,10 +305,8 @@ def _show_results(event: Event | None) -> None:
         click.echo(f"links hold until {event.expires_at:%Y-%m-%d %H:%M}Z")
 
 
-def _took(found: Subject) -> str | None:
-    if found.ended_at is None:
-        return None
-    return lasting((found.ended_at - found.begun_at).total_seconds() * 1000)
+def _words(took: timedelta | None) -> str | None:
+    return None if took is None else lasting(took.total_seconds() * 1000)
 
 
 # -- credits

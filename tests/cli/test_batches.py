@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import re
 
 import pytest
 
@@ -109,6 +110,24 @@ async def test_a_batch_is_shown_with_its_life_its_credits_and_its_items(lived: P
     assert len(shown["items"]) == 10
     assert len(shown["result_urls"]) == 9
     assert by_id == shown
+
+
+async def test_a_batch_of_which_only_the_end_came_took_what_its_sender_says_or_nothing(
+    place: Place,
+):
+    await sent(place, "batch.completed", "bat_said")
+    await sent(place, "batch.completed", "bat_silent", duration_ms=None)
+    await followed(place, "bat_said", 1)
+    await followed(place, "bat_silent", 1)
+
+    listed, _ = await place.run("batches", "list")
+    said, _ = await place.run("batches", "show", "bat_said")
+    silent, _ = await place.run("batches", "show", "bat_silent")
+
+    assert " ms" not in listed
+    assert re.search(r"ended +[^ ]+ [^ ]+Z, after 2 min 5 s\n", said)
+    assert re.search(r"ended +[^ ]+ [^ ]+Z\n", silent)
+    assert "after" not in silent
 
 
 async def test_a_batch_nobody_has_heard_of_is_not_found(lived: Place):

@@ -11,7 +11,7 @@ from receiver.credits import mismatch
 from receiver.messages import words
 from receiver.models import State
 from receiver.moments import moment
-from receiver.shown import MEANINGS, items_of, last_event
+from receiver.shown import MEANINGS, items_of, last_event, lasted
 from receiver.stores import Page
 from receiver.subjects import CreditsBy, Subject, SubjectFilter, Trouble
 from receiver.timeline import timeline
@@ -96,6 +96,7 @@ async def show(visit: Visit) -> Response:
     answer = visit.page(
         "batch.html",
         batch=found,
+        lasted=lasted(found, event),
         moments=timeline(steps),
         troubles=[(trouble, MEANINGS[trouble]) for trouble in found.troubles],
         wrong=wrong.problem if wrong is not None else "",

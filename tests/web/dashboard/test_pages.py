@@ -324,6 +324,19 @@ async def test_a_batch_is_shown_with_its_life_and_its_results(place: Place):
     assert '<td data-label="Over">0</td>' in credits_
 
 
+async def test_a_batch_of_which_only_the_end_came_took_what_its_sender_says(
+    place: Place,
+):
+    await place.accepted("batch.completed", subject="bat_end")
+    found = await place.listed("/ui/batches?subject=bat_end", r"sub_\w+")
+
+    shown = await place.admin.see(f"/ui/batches/{found}")
+    listed = await place.admin.see("/ui/batches?subject=bat_end")
+
+    assert ", took 2 min 5 s" in shown
+    assert '<td data-label="Took">-</td>' in listed
+
+
 async def test_foreign_pictures_are_fetched_only_for_who_asks(place: Place):
     body = json.loads(sample("batch.completed", "bat_pictures"))
     for item in body["items"]:
