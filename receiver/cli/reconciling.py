@@ -60,11 +60,22 @@ async def watch(
     new = answer["registered"]
     click.echo(f"watching {plural(len(subjects), 'subject')}, {new} of them new")
     if settings.sources[source].reconcile is None:
-        click.echo(
-            f"nothing is asked by itself: set sources.{source}.reconcile, or run "
-            f"receiver reconcile {source}",
-            err=True,
+        click.echo(f"nothing is asked by itself: {_advice(settings, source)}", err=True)
+
+
+def _advice(settings: Settings, source: str) -> str:
+    """What to do so that its sender is asked."""
+    from receiver.providers import provider_of
+
+    config = settings.sources[source]
+    if not provider_of(config).status_api:
+        return f"no status API of {config.provider} is known here"
+    if config.api_key is None:
+        return (
+            f'set api_key = "${{...}}" in [sources.{source}], and reconcile, too; '
+            "then: receiver reload"
         )
+    return f"set sources.{source}.reconcile, or run receiver reconcile {source}"
 
 
 @click.command()
