@@ -619,3 +619,34 @@ async def messages(live: httpx.Response, count: int) -> list[dict[str, str]]:
             if len(found) == count:
                 break
     return found
+
+
+@pytest.mark.parametrize(
+    ("subject", "wrong"),
+    [
+        (" ", "is blank"),
+        ("\t\n", "is blank"),
+        ("\u00a0\u200b", "is blank"),
+        ("bat_1\n", "has a control character"),
+        ("bat\x00_1", "has a control character"),
+        ("bat_1\u2028", "has a control character"),
+    ],
+)
+async def test_a_subject_nobody_can_have_named_is_refused(
+    shared: Place, subject: str, wrong: str
+):
+    body = {"source": "sora2", "subjects": ["bat_fine", subject]}
+
+    refused = await shared.post("/subjects", body, 400)
+    known = await shared.get("/batches", subject="bat_fine")
+
+    assert refused["detail"].startswith(f"body.subjects[1] {wrong}")
+    assert known["items"] == []
+
+
+async def test_a_subject_may_have_spaces_and_any_letters_in_it(place: Place):
+    subjects = ["order 1", "заказ-1", "注文 👩\u200d💻"]
+
+    made = await place.post("/subjects", {"source": "sora2", "subjects": subjects})
+
+    assert made == {"registered": 3}
