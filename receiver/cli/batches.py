@@ -343,6 +343,8 @@ async def credits_(
       receiver batches credits --since 30d --by day
       receiver batches credits --since 2026-01-01 --until 2026-02-01 --csv
     """
+    if csv_ and json_:
+        raise click.UsageError("either --csv or --json")
     settings = settings_of(config)
     chosen: frozenset[CreditsBy] = frozenset(by or get_args(CreditsBy))
     times: tuple[datetime | None, datetime | None] = (moment(since), moment(until))

@@ -149,6 +149,12 @@ async def test_credits_are_added_up_for_people_programs_and_spreadsheets(lived: 
     assert row[1:] == ["1", "100", "90", "10", "0", "0", "0"]
 
 
+async def test_credits_are_csv_or_json_and_not_both(alone: Place):
+    _, err = await alone.run("batches", "credits", "--csv", "--json", code=2)
+
+    assert "either --csv or --json" in err
+
+
 async def test_what_does_not_add_up_is_said_below_the_credits(place: Place):
     ledger = {"reserved": 100, "settled": 95, "refunded": 10}
     await sent(place, "batch.completed", "bat_odd", ledger=ledger)
