@@ -170,7 +170,7 @@ async def test_an_unknown_id_is_not_found_and_nothing_is_changed(
     change = store.retry if operation == "retry" else store.cancel
 
     for unknown in (UNKNOWN, "dlv_ffffffffffffffff", "evt_0000000000000001", "x"):
-        with pytest.raises(NotFound):
+        with pytest.raises(NotFound, match=unknown):
             await change([*ids([done, dead]), unknown], NOW)
 
     assert (await reader.delivery(dead.delivery.id)).status is Status.DEAD

@@ -39,7 +39,7 @@ class Mending(SqliteWriter):
         ]
         item = (numbers, to_ms(now))
         changed: writes.Changed = await self._write(operation, item, then=then)
-        _check_all_there(changed.missing)
+        _check_all_there(deliveries, changed.missing)
         return len(changed.rows)
 
     async def move(
@@ -64,7 +64,7 @@ class Mending(SqliteWriter):
 
         item = moving.Asked(numbers, destination, to_ms(now), replay, first + 1, asked)
         moved: moving.Moved = await self._write(moving.move, item, then=then)
-        _check_all_there(moved.missing)
+        _check_all_there(deliveries, moved.missing)
         return ids.public("rpl", replay), len(moved.rows)
 
     async def create_replay(
@@ -147,10 +147,11 @@ class Mending(SqliteWriter):
         return changed
 
 
-def _check_all_there(missing: Sequence[int]) -> None:
+def _check_all_there(deliveries: Sequence[str], missing: Sequence[int]) -> None:
     """
     Raises:
         NotFound: one is missing.
     """
-    for delivery in missing:
-        raise NotFound(f"there is no delivery {ids.public('dlv', delivery)}")
+    for delivery in deliveries if missing else ():
+        if ids.number("dlv", delivery) in missing:
+            raise NotFound(f"there is no delivery {delivery}")
