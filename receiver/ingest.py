@@ -49,7 +49,7 @@ from receiver.refusals import Refusals
 from receiver.repeats import compare, news
 from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
-from receiver.stores import Added, EventFilter, Store
+from receiver.stores import Added, Store
 from receiver.stores.confirming import Held, Hold
 
 WEBHOOK, AGAIN, ASKED = "webhook", "reverified", "reconciled"
@@ -335,11 +335,9 @@ class Intake:
 
     async def _would(self, provider: Provider, understood: Understood) -> Answer:
         """What keeping it would be answered."""
-        key = understood.reading.key
-        where = EventFilter(source=provider.source.name, key=key)
-        for known in await self._store.events(where, limit=1):
-            return Answer("duplicate", known.event.id)
-        return Answer("accepted")
+        source, key = provider.source.name, understood.reading.key
+        known = await self._store.event_of(source, key)
+        return Answer("accepted" if known is None else "duplicate", known)
 
     # -- refusing
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiohttp import web
 
+from receiver import clock
 from receiver.app import App
 from receiver.errors import Conflict, NotFound
 from receiver.models import Rate, Secret, State
@@ -20,8 +21,9 @@ from receiver.reconciler import (
     _next,
 )
 from receiver.settings import Route, Server, Settings, StoreSettings
-from receiver.stores import EventFilter
+from receiver.stores import DeliveryFilter, EventFilter
 from receiver.stores.asking import Waiting
+from receiver.stores.pruning import Cutoffs
 from receiver.subjects import SubjectFilter
 from tests.apis import KEY, Sora2Api, batch, items
 from tests.sinks import Sink, sink
@@ -101,6 +103,26 @@ async def test_a_dry_run_knows_what_is_there_already(app, there):
 
     assert {event.status for event in asked.events} == {"duplicate"}
     assert [e.event_id for e in asked.events] == [e.event_id for e in made.events]
+
+
+async def test_a_dry_run_knows_what_was_there_and_was_pruned(app, there):
+    there.respond = Sora2Api({"bat_1": batch()}).respond
+    await app.reconciler.ask("sora2", "bat_1")
+    pending = await app.store.deliveries(DeliveryFilter(), limit=5)
+    await app.store.cancel([one.id for one in pending], clock.now())
+    soon = clock.now() + MINUTE
+    while not (
+        await app.store.prune(Cutoffs(bodies=soon, events=soon), limit=100, now=soon)
+    ).done:
+        pass
+    left = await app.store.count_events(EventFilter())
+
+    asked = await app.reconciler.ask("sora2", "bat_1", dry_run=True)
+    again = await app.reconciler.ask("sora2", "bat_1")
+
+    assert left == 0
+    assert asked == again
+    assert {event.status for event in asked.events} == {"duplicate"}
 
 
 async def test_what_goes_on_makes_news_of_a_subject_only_once(app, there):

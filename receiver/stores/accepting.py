@@ -18,6 +18,10 @@ class Added(NamedTuple):
 class AcceptingReader(Protocol):
     """Looks, and changes nothing."""
 
+    async def event_of(self, source: str, key: str) -> str | None:
+        """The id of the event this key made, though nothing else may be left of it."""
+        ...
+
     async def rejections(
         self,
         *,

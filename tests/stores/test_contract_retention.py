@@ -167,11 +167,13 @@ async def test_a_repeat_of_what_was_pruned_is_still_a_duplicate(
     event_id = await delivered(store, "crm", key="k")
     await pruned(store, cutoffs)
 
+    known = [await store.event_of("sora2", key) for key in ("k", "other")]
     same = await store.add(event("k", at=LATER), decision("crm"), {})
     other = await store.add(event("k", body=b"{}", at=LATER), decision("crm"), {})
     store = await harness.crash()
     again = await store.add(event("k", at=LATER), decision("crm"), {})
 
+    assert known == [event_id, None]
     assert (same.event_id, same.created, same.same_body) == (event_id, False, True)
     assert (other.event_id, other.created, other.same_body) == (event_id, False, False)
     assert again == same

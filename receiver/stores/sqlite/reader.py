@@ -206,6 +206,10 @@ class SqliteReader:
         async with translated():
             return await subject_pages.count(self._reader, where, most)
 
+    async def event_of(self, source: str, key: str) -> str | None:
+        async with translated():
+            return await searching.event_of(self._reader, source, key)
+
     async def variants(self, event_id: str) -> Sequence[Variant]:
         async with translated():
             return await reads.variants(self._reader, event_id)

@@ -251,6 +251,12 @@ async def _by_key(db: aiosqlite.Connection, key: str, source: str | None) -> lis
     return sorted(found, reverse=True)
 
 
+async def event_of(db: aiosqlite.Connection, source: str, key: str) -> str | None:
+    """The event this key made; None if it has made none."""
+    found = await _by_key(db, key, source)
+    return _id("evt", found[0] if found else None)
+
+
 async def _matching(
     db: aiosqlite.Connection, known: Known, where: EventFilter, numbers: Sequence[int]
 ) -> list[StoredEvent]:
