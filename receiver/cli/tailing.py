@@ -28,7 +28,7 @@ from receiver.errors import StoreError
 from receiver.settings import Settings
 from receiver.shown import Wanted
 
-PATIENCE_S = 0.5
+PATIENCE_S = 1.0
 """How long a program may take to answer before the stream of events is left."""
 
 _where = options(
