@@ -2,16 +2,15 @@
 
 import asyncio
 from dataclasses import asdict
-from unicodedata import category
 
 from receiver.reconciler import Asked
 from receiver.web.api.changing import Done, change
 from receiver.web.api.operation import Call, Operation
-from receiver.web.api.problems import Problem
 from receiver.web.api.schemas import (
     COUNT,
     EVENT,
     NAME,
+    SUBJECT,
     TEXT,
     YES_OR_NO,
     asked,
@@ -33,21 +32,9 @@ _OUTCOMES = ("ended", "open", "unknown", "unanswered", "key_refused")
 @change("subjects.registered")
 async def register_subjects(call: Call) -> Done:
     source, subjects = call.body["source"], call.body["subjects"]
-    for place, subject in enumerate(subjects):
-        if wrong := _unfit(subject):
-            raise Problem(400, "invalid_body", f"body.subjects[{place}] {wrong}")
     new = await call.parts.reconciler.register(source, subjects)
     details = {"source": source, "asked": len(subjects), "new": new}
     return Done({"registered": new}, details)
-
-
-def _unfit(subject: str) -> str:
-    """Why nobody can have given anything this id; empty if somebody can."""
-    kinds = {category(character) for character in subject}
-    if all(kind[0] in "CZ" for kind in kinds):
-        return "is blank"
-    unwanted = kinds & {"Cc", "Zl", "Zp"}
-    return "has a control character or the end of a line in it" if unwanted else ""
 
 
 @change("subject.reconciled")
@@ -77,7 +64,7 @@ OPERATIONS = (
             "source",
             "subjects",
             source=NAME,
-            subjects={**many(NAME), "minItems": 1, "maxItems": MOST_SUBJECTS},
+            subjects={**many(SUBJECT), "minItems": 1, "maxItems": MOST_SUBJECTS},
         ),
         refusals=(404,),
     ),

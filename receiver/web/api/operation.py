@@ -147,8 +147,11 @@ def _fitting(check: Callable[[object], object], value: object, name: str) -> Any
         return check(value)
     except fastjsonschema.JsonSchemaValueException as error:
         message = error.message.replace("data", name, 1)[:300]
-        if error.rule == "oneOf":  # which cannot say more than that it does not fit
-            message = str((error.definition or {}).get("description", message))
+        said = (error.definition or {}).get("description")
+        if said and error.rule == "oneOf":  # which can only say that it does not fit
+            message = str(said)
+        elif said and error.rule == "pattern":  # which few can read
+            message = f"{str(error.name).replace('data', name, 1)} {said}"
         code = "invalid_body" if name == "body" else "invalid_parameter"
         raise Problem(400, code, message) from None
 

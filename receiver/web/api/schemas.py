@@ -31,6 +31,13 @@ WHEN: Schema = {
     "description": "2h (ago), 2026-01-24 or 2026-01-24T10:00:00Z",
 }
 NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 200}
+_UNSEEN = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
+SUBJECT: Schema = {
+    **NAME,
+    "pattern": rf"^[^{_UNSEEN}]*[^{_UNSEEN}\s\u200b\ufeff][^{_UNSEEN}]*$",
+    "description": "must not be blank, nor have control characters or line ends in it",
+}
+"""What a batch, task or job may be called by us; their senders call them what they like."""
 JSON: Schema = {"description": "any JSON"}
 OBJECT: Schema = {"type": "object", "additionalProperties": True}
 TEXTS: Schema = {"type": "object", "additionalProperties": TEXT}

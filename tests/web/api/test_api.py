@@ -622,25 +622,18 @@ async def messages(live: httpx.Response, count: int) -> list[dict[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("subject", "wrong"),
-    [
-        (" ", "is blank"),
-        ("\t\n", "is blank"),
-        ("\u00a0\u200b", "is blank"),
-        ("bat_1\n", "has a control character"),
-        ("bat\x00_1", "has a control character"),
-        ("bat_1\u2028", "has a control character"),
-    ],
+    "subject",
+    [" ", "\t\n", "\u00a0\u200b", "bat_1\n", "bat\x00_1", "bat_1\u2028"],
 )
-async def test_a_subject_nobody_can_have_named_is_refused(
-    shared: Place, subject: str, wrong: str
-):
+async def test_a_subject_nobody_can_have_named_is_refused(shared: Place, subject: str):
     body = {"source": "sora2", "subjects": ["bat_fine", subject]}
 
     refused = await shared.post("/subjects", body, 400)
     known = await shared.get("/batches", subject="bat_fine")
 
-    assert refused["detail"].startswith(f"body.subjects[1] {wrong}")
+    assert refused["detail"] == (
+        "body.subjects[1] must not be blank, nor have control characters or line ends in it"
+    )
     assert known["items"] == []
 
 
