@@ -35,6 +35,8 @@ from receiver.telling import Teller
 LONGEST_SLEEP_S = 5.0
 SET_BACK_S = 1.0
 """A clock that goes back by more at once was set."""
+SETTLED_S = 2.0
+"""So long after that what was decided before it is in the store."""
 
 LEASE_MARGIN_S = 60.0
 RECORD_GRACE_S = 5.0
@@ -79,6 +81,7 @@ class Lane:
         self._behind = True  # something may be due and unclaimed
         self._looked_at = float("-inf")
         self._ahead_s = float("inf")  # how far the wall clock is ahead of the other
+        self._settled_at = float("inf")  # when to see what a set clock left behind
         self._due_at: datetime | None = None  # when to look again, as far as is known
         self._attempting: dict[asyncio.Task[None], Sequence[Claim]] = {}
         self._idle = asyncio.Event()
@@ -210,16 +213,19 @@ class Lane:
     async def _notice_the_clock(self) -> None:
         """
         What was decided by a clock that was ahead would have to wait until it is that
-        time again; whether it was is not known at first.
+        time again; whether it was is not known at first.  Some of it is only being
+        written when the clock is set back, so that is seen to once more.
         """
-        now = clock.now()
-        ahead_s = now.timestamp() - clock.monotonic()
-        if ahead_s < self._ahead_s - SET_BACK_S:
+        now, at = clock.now(), clock.monotonic()
+        ahead_s = now.timestamp() - at
+        was_set_back = ahead_s < self._ahead_s - SET_BACK_S
+        if was_set_back or self._settled_at <= at:
             waits = longest_waits(self.settings.retry)
             count = await self._store.bring_forward(self.settings.name, waits, now)
             if count:
                 self._tell.brought_forward(count)
             self._fall_behind()
+            self._settled_at = at + SETTLED_S if was_set_back else float("inf")
         self._ahead_s = ahead_s
 
     def _must_look(self) -> bool:
@@ -318,7 +324,7 @@ class Lane:
         may_begin = self._gate.ready_at
         if self._gate.limit(now) and not self._inbox.waiting:
             may_begin -= HORIZON_S
-        for moment in (may_begin, self._collecting_until):
+        for moment in (may_begin, self._collecting_until, self._settled_at):
             if moment > woken_at:
                 seconds = min(seconds, moment - now)
         with suppress(TimeoutError):

@@ -8,7 +8,8 @@ import pytest
 from receiver import clock
 from receiver.models import Result, Status
 from receiver.settings import BreakerPolicy, RetryPolicy
-from tests.dispatching import answer, attempts, to
+from tests.delivering.locking import Locked
+from tests.dispatching import answer, attempts, gate, to
 
 HOUR = timedelta(hours=1)
 SOON = RetryPolicy(max_attempts=50, waits=(timedelta(milliseconds=100),))
@@ -81,6 +82,29 @@ async def test_what_was_accepted_while_the_clock_was_ahead_is_delivered_after_it
     await bench.start(to(target))
 
     await target.wait_for(5)
+
+
+async def test_what_was_decided_before_and_is_written_after_it_is_brought_forward(
+    bench, target, wall
+):
+    opened, target.respond = gate()
+    await bench.start(to(target, timeout=timedelta(seconds=1)))
+    lane = bench.dispatcher._lanes["app"]
+    await bench.accept("app")
+    await target.wait_for(1)
+
+    with Locked(bench):
+        for wrong_by in (HOUR, timedelta()):
+            wall.wrong_by = wrong_by
+            lane.wake()
+            while abs(lane._ahead_s + clock.monotonic() - wall().timestamp()) > 1:  # noqa: ASYNC110 (it tells nobody)
+                await asyncio.sleep(0.01)
+            while wrong_by and lane._attempting:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    opened.set()
+
+    await target.wait_for(2)
+    await bench.settled("app", Status.DELIVERED)
 
 
 async def test_a_clock_that_is_set_back_stops_no_claims(bench, target, wall):
