@@ -9,15 +9,16 @@ https://github.com/google/cel-spec
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import quote
 
 from receiver import clock
 from receiver.errors import ReceiverError
 from receiver.models import Event, Reading
+from receiver.tellable import replaced, tellable
 
 NAMES = (
     *(
@@ -42,12 +43,9 @@ _UNKNOWN_TO_JSON = {
 }
 _OPTIONAL = "gave what may be missing: end it with .orValue(...)"
 
-_NOT_IN_TEXTS = re.compile("[\\0\\ud800-\\udfff]")
 _WORD = re.compile(r"\w+")
 _DATA = re.compile(r"\bdata\b")
 _FIELD_OF_DATA = re.compile(r"\bdata\s*\.\s*([A-Za-z_]\w*)\b(?!\s*\()")
-_DIGITS_AS_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_NUMBER = b"0" * 19
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 
@@ -158,7 +156,7 @@ def compile_over_parts(text: str) -> Condition:
 
 def context_of_parts(parts: Sequence[Mapping[str, Any]]) -> Any:
     """What those expressions are evaluated against."""
-    return _environment_of_parts().Activation({"parts": _replaced(list(parts))})
+    return _environment_of_parts().Activation({"parts": replaced(list(parts))})
 
 
 def context(
@@ -186,7 +184,7 @@ def context(
         if value is not None:
             known[name] = value
     if known:  # a key, or a parameter, may have a NUL in it, too
-        known = _replaced(known)
+        known = replaced(known)
     known["data"] = data if "data" in names else _fields_of(data, names)
     if more is None:
         return _environment().Activation(known)
@@ -222,18 +220,6 @@ def context_of(
     return context(fields, tellable(full.data, full.body), request, names, more)
 
 
-def tellable(data: Any, body: bytes) -> Any:
-    """
-    The parsed body as CEL can have it.
-
-    Its texts are Unicode that a NUL ends, and its whole numbers have 64 bits.  A NUL or
-    half a surrogate pair becomes U+FFFD and a larger number a float, so that what one
-    field has does not decide what an expression makes of the others.
-    """
-    odd = b"\\u" in body or _LONG_NUMBER in body.translate(_DIGITS_AS_ZEROS)
-    return _replaced(data) if odd else data
-
-
 def _read_of_data(text: str) -> frozenset[str]:
     """
     What a condition may read of `data`: some of its fields, or all.
@@ -252,34 +238,6 @@ def _fields_of(data: Any, names: Collection[str]) -> Any:
         return data
     fields = [name[5:] for name in names if name.startswith("data.")]
     return {field: data[field] for field in fields if field in data}
-
-
-def _replaced(data: Any) -> Any:
-    """A copy, made without recursion: the parser goes deeper than we could."""
-    made: list[Any] = []
-    waiting: list[tuple[Any, Callable[[Any], None]]] = [(data, made.append)]
-    while waiting:
-        value, put = waiting.pop()
-        if isinstance(value, dict):
-            table: dict[str, Any] = {}
-            put(table)
-            inside = reversed(value.items())
-            waiting += [(v, partial(table.__setitem__, _text(n))) for n, v in inside]
-        elif isinstance(value, list):
-            items: list[Any] = []
-            put(items)
-            waiting += [(v, items.append) for v in reversed(value)]
-        elif isinstance(value, str):
-            put(_text(value))
-        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-            put(float(str(value)))  # which does not overflow
-        else:
-            put(value)
-    return made[0]
-
-
-def _text(text: str) -> str:
-    return _NOT_IN_TEXTS.sub("\ufffd", text)
 
 
 def event_fields(

@@ -25,7 +25,7 @@ from typing import Any, Literal, NamedTuple
 from receiver import clock, logs
 from receiver.alerts import Alerts
 from receiver.errors import Conflict, NotFound, Rejected, StoreError
-from receiver.expressions import context, event_fields, tellable
+from receiver.expressions import context, event_fields
 from receiver.metrics import Metrics
 from receiver.models import (
     Decision,
@@ -51,6 +51,7 @@ from receiver.routing import Opinion, Router, decide
 from receiver.settings import Route, Settings, Source
 from receiver.stores import Added, Store
 from receiver.stores.confirming import Held, Hold
+from receiver.tellable import tellable
 
 WEBHOOK, AGAIN, ASKED = "webhook", "reverified", "reconciled"
 """Where an event came from: a request, one that was refused first, or an answer of the

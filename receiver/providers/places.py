@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from receiver.expressions import ExpressionError, compile_value, context, tellable
+from receiver.expressions import ExpressionError, compile_value, context
 from receiver.models import Request
+from receiver.tellable import tellable
 
 _NAME = r"[A-Za-z0-9_-]+"
 _INDEX = r"\[[0-9]{0,6}\]"
